@@ -47,11 +47,10 @@ class Config:
     quiet: bool = False
     origins: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def cover(self) -> dict[str, str]:
-        """What the document's cover prints, empty settings left out."""
-        names = ("project", "organisation", "rev", "ref")
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
+    def cover_of(self, log: str) -> dict[str, str]:
+        """What the cover of a ``conversion`` or ``optimization`` log prints, empty settings left out."""
+        names = {name: name for name in ("project", "organisation", "rev", "ref")} | {"document_id": f"document_id_{log}"}
+        return {shown: getattr(self, name) for shown, name in names.items() if getattr(self, name)}
 
 
 SETTINGS = {setting.name: setting for setting in fields(Config) if setting.name != "origins"}

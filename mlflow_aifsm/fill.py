@@ -50,7 +50,7 @@ def _entry(row: Field, facts: Facts) -> Entry:
     beside = tuple(fact for name in row.beside if (fact := facts.get(name)) is not None)
     fact = facts.get(row.fact)
     if fact is None:
-        return Entry(State.NOT_RECORDED, Value(""), Source(""), beside=beside, reason="not asked for", remedy=row.remedy)
+        return Entry(State.NOT_RECORDED, Value(""), Source(""), beside=beside, reason="nothing in this log tells it", remedy=row.remedy)
     asked = facts.get(row.asked) if row.asked else None
     problems = (*fact.findings, *(problem for other in beside for problem in other.findings), *_unmet(row, asked, fact))
     return Entry(

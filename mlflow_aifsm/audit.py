@@ -1,0 +1,154 @@
+"""A target into evidence: the stored record, the lines beside it, and what holds when everything is looked at again.
+
+A target is a run id, a ``runs:/`` or ``models:/`` URI, a model folder, a folder with a record, or a delivered file, whose run is
+found by its digest. Nothing is trusted: record, artifacts, delivered files, params and tags are compared with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlflow_aifsm.capture.onnx_graph import file_set
+from mlflow_aifsm.digests import FileDigest, differences, manifest, set_digest, sha256_bytes
+from mlflow_aifsm.errors import AifsmError, InputError, NotFoundError
+from mlflow_aifsm.fill import declared_record
+from mlflow_aifsm.flavor import EXTRAS
+from mlflow_aifsm.record import Check, Declaration, Evidence, Record, loads, structure
+from mlflow_aifsm.template import LOGS
+from mlflow_aifsm.tracking import keys
+from mlflow_aifsm.tracking.read import StoredLog, logs_of_run, model_folder, run_by_output, table
+
+TABLES = ("quantizers", "sparsity")
+"""Tables that a log may have beside its record."""
+
+
+def read(target: str, log: str | None = None) -> tuple[Evidence, ...]:
+    """The evidence of each log that ``target`` has, conversion before optimization.
+
+    Args:
+        target: Run id, URI, folder or file.
+        log: ``conversion`` or ``optimization`` to read only that one.
+
+    Raises:
+        NotFoundError: If there is no such target, or it has no log.
+        RecordError: If a record cannot be read.
+        TrackingError: If MLflow cannot be reached.
+    """
+    if log is not None and log not in LOGS:
+        raise InputError(f"log '{log}'", expected=" or ".join(LOGS))
+    found = [stored for stored in _stored(target) if log in (None, stored.log)]
+    if not found:
+        raise NotFoundError(f"{target} has no {log} log", remedy="leave --log away to see the one it has")
+    return tuple(_evidence(stored, target) for stored in found)
+
+
+def load_record(target: str, log: str | None = None) -> Record:
+    """The record of ``target`` with the declarations laid over it; the optimization's where a run has both logs.
+
+    Raises:
+        NotFoundError: If there is no such target, or it has no log.
+        RecordError: If the record cannot be read.
+        TrackingError: If MLflow cannot be reached.
+    """
+    return read(target, log)[-1].record
+
+
+def _stored(target: str) -> tuple[StoredLog, ...]:
+    path = Path(target)
+    if target.startswith("models:/"):
+        return _of_folder(model_folder(target), target)
+    if target.startswith("runs:/"):
+        return logs_of_run(target.removeprefix("runs:/").partition("/")[0])
+    if path.is_dir():
+        return _of_folder(path, target)
+    if path.is_file():
+        return logs_of_run(run_by_output(set_digest(file_set(path))))
+    return logs_of_run(target)
+
+
+def _of_folder(folder: Path, target: str) -> tuple[StoredLog, ...]:
+    """The log of a model folder is read from its run, where its lines are; without the run, from the folder itself."""
+    place = next((place for place in (folder / EXTRAS, folder) if (place / keys.RECORD).is_file()), None)
+    if place is None:
+        raise NotFoundError(f"{target} holds no record", remedy="name the run that made it, or a model that this package logged")
+    record = Record.from_json((place / keys.RECORD).read_bytes())
+    log = record.template.log
+    try:
+        return tuple(stored for stored in logs_of_run(record.run_id) if stored.log == log)
+    except AifsmError:
+        return (StoredLog(log, place),)
+
+
+def _evidence(stored: StoredLog, target: str) -> Evidence:
+    raw = stored.record
+    made = Record.from_json(raw)
+    said = tuple(_declaration(line) for line in stored.declarations)
+    record = declared_record(made, said)
+    digest = sha256_bytes(raw)
+    rows = {name: found for name in TABLES if (found := table(stored, name))}
+    evidence = Evidence(record, digest, target, (), said, rows)
+    return Evidence(record, digest, target, tuple(_checks(stored, made, evidence)), said, rows)
+
+
+def _declaration(line: str) -> Declaration:
+    return structure(loads(line), Declaration, "declaration")
+
+
+def _checks(stored: StoredLog, made: Record, evidence: Evidence) -> Iterator[Check]:
+    yield _record_check(stored, evidence.sha256)
+    yield _manifest_check(stored)
+    yield _delivered_check(stored, made)
+    if stored.run_id:
+        yield _index_check(stored, made, evidence)
+
+
+def _record_check(stored: StoredLog, digest: str) -> Check:
+    recorded = stored.tags.get(keys.tag(stored.log, "record_sha256"))
+    if recorded is None:
+        return Check("record.json against the run's tag", None, "no run at hand that names its digest")
+    holds = recorded == digest
+    return Check("record.json against the run's tag", holds, f"sha256 {digest}" + ("" if holds else f", the run says {recorded}"))
+
+
+def _manifest_check(stored: StoredLog) -> Check:
+    what = "artifacts against manifest.json"
+    if stored.manifest is None:
+        return Check(what, False if stored.run_id else None, "manifest.json is missing")
+    listed = structure(loads(stored.manifest), tuple[FileDigest, ...], "manifest")
+    if not stored.run_id:
+        return Check(what, None, "a model folder holds record and manifest only")
+    found = [file for file in manifest(stored.folder, keys.OUTSIDE_MANIFEST) if file.path not in _tables()]
+    changed = differences(listed, found)
+    return Check(what, not changed, "; ".join(changed) or f"{len(listed)} files unchanged")
+
+
+def _tables() -> set[str]:
+    # log_table writes them after the manifest; the CSV beside each is what the manifest holds
+    return {f"{name}.json" for name in TABLES}
+
+
+def _delivered_check(stored: StoredLog, record: Record) -> Check:
+    what = "delivered file against the record"
+    uri = stored.tags.get(keys.tag(stored.log, "model_uri"))
+    if not record.output_files:
+        return Check(what, None, "the log delivered no file")
+    try:
+        folder = model_folder(uri) if uri else stored.folder.parent
+    except NotFoundError as error:
+        return Check(what, False, str(error))
+    names = {file.path for file in record.output_files}
+    found = [file for file in manifest(folder) if file.path in names]
+    changed = differences(record.output_files, found)
+    return Check(what, not changed, "; ".join(changed) or f"sha256 {record.output_sha256} holds")
+
+
+def _index_check(stored: StoredLog, made: Record, evidence: Evidence) -> Check:
+    """Params are written once, so they hold what was made; tags and what was declared later follow the declarations."""
+    now = keys.index(evidence.record, evidence.record.status, evidence.sha256)
+    first = keys.index(made, made.status, evidence.sha256)
+    expected = {**now.params, **first.params}
+    wrong = [key for key, value in expected.items() if stored.params.get(key) != value]
+    wrong += [key for key, value in now.tags.items() if stored.tags.get(key) != value]
+    detail = f"{', '.join(wrong)} differ" if wrong else f"{len(expected)} params and {len(now.tags)} tags agree"
+    return Check("params and tags against the record", not wrong, detail)

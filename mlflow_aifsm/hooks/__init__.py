@@ -1,0 +1,1 @@
+"""Ways into a log for code that is already there."""

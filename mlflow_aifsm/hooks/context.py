@@ -1,0 +1,97 @@
+"""Context managers around a conversion or an optimization that runs elsewhere. The verbs are written on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mlflow_aifsm import lineage
+from mlflow_aifsm.capture.environment import package_fact, packages
+from mlflow_aifsm.facts import captured
+from mlflow_aifsm.lineage import VerifiedModel
+from mlflow_aifsm.opening import opened
+from mlflow_aifsm.recording import Recording
+
+
+@contextmanager
+def record_conversion(
+    *, verified_model: str | VerifiedModel | None = None, converter: str = "", **where: Any
+) -> Iterator[Recording]:
+    """Records what happens in its body as a Model Conversion Log.
+
+    The body hands over what it made with ``log.output(path)``. A body that raises is logged as failed, and its exception goes on.
+
+    Args:
+        verified_model: URI of the verified learning model, or its id ``<Model_ID>_<Model_ID_version>`` where it is not in MLflow.
+        converter: Name of the converting package, ``tf2onnx`` for instance; its version and dependencies are captured.
+        **where: ``responsible``, ``log_id``, ``run_id``, ``nested``, ``registered_model_name`` as in ``mlflow_aifsm.freeze``.
+
+    Yields:
+        The recording; ``log.result`` holds the outcome after the body.
+
+    Raises:
+        NotFoundError: If the model or the run does not exist.
+        TrackingError: If MLflow refuses; what was made is then kept on disk.
+
+    Example:
+        >>> with record_conversion(verified_model="detector_4", converter="tf2onnx") as log:  # doctest: +SKIP
+        ...     log.output(convert("detector.h5"))
+    """
+    with _recorded("conversion", verified_model, where) as log:
+        _tool(log, converter, "converter")
+        yield log
+
+
+@contextmanager
+def record_optimization(
+    *, verified_model: str | VerifiedModel | None = None, optimizer: str = "", input_id: str = "", **where: Any
+) -> Iterator[Recording]:
+    """Records what happens in its body as a Model Optimization Log; the counterpart of ``record_conversion``.
+
+    Args:
+        verified_model: URI or id of the verified learning model.
+        optimizer: Name of the optimizing package.
+        input_id: Id of the conversion that made the input, if one did.
+        **where: ``responsible``, ``log_id``, ``run_id``, ``nested``, ``registered_model_name`` as in ``mlflow_aifsm.quantize``.
+
+    Yields:
+        The recording; ``log.result`` holds the outcome after the body.
+
+    Raises:
+        NotFoundError: If the model or the run does not exist.
+        TrackingError: If MLflow refuses; what was made is then kept on disk.
+    """
+    with _recorded("optimization", verified_model, {**where, "input_id": input_id}) as log:
+        _tool(log, optimizer, "quantization")
+        yield log
+
+
+@contextmanager
+def _recorded(kind: str, verified_model: str | VerifiedModel | None, where: dict[str, Any]) -> Iterator[Recording]:
+    model = _resolved(verified_model)
+    log = opened(kind, model, **where)
+    try:
+        if model is not None and model.sha256:
+            log.input(model.files, model.sha256, model.model_id)
+            log.add(*lineage.training_facts(model))
+        yield log
+    except BaseException as error:
+        log.abort(error)
+        raise
+    log.finish()
+
+
+def _resolved(verified_model: str | VerifiedModel | None) -> VerifiedModel | None:
+    if verified_model is None or isinstance(verified_model, VerifiedModel):
+        return verified_model
+    return lineage.resolve(verified_model) if ":/" in verified_model else VerifiedModel("", verified_model)
+
+
+def _tool(log: Recording, package: str, prefix: str) -> None:
+    """Version and dependencies of a tool that is named; nothing where it is not installed, because nothing is known then."""
+    found = packages([package]) if package else {}
+    if package in found:
+        log.add(captured(f"{prefix}.framework", f"{package} {found[package]}", source="installed packages"))
+        log.add(package_fact(f"{prefix}.packages", [package]))
+        log.call(f"{prefix}.call", package, {})

@@ -1,0 +1,249 @@
+"""One log while it is being made: the run is joined or opened, facts are gathered, and at the end all is written at once.
+
+Every verb and every hook is a thin client of this file. A failure while writing leaves record and delivered file on disk; a body
+that raises is logged as failed, and its exception goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from mlflow_aifsm import flavor, registry, scratch
+from mlflow_aifsm.capture import environment
+from mlflow_aifsm.capture.source_code import SourceCode
+from mlflow_aifsm.config import Config
+from mlflow_aifsm.digests import FileDigest, set_digest
+from mlflow_aifsm.errors import AifsmError, TrackingError
+from mlflow_aifsm.facts import Fact, Facts, Json, captured, measured
+from mlflow_aifsm.fill import fill
+from mlflow_aifsm.measurement import Measurement, measure
+from mlflow_aifsm.record import Declaration, Record, Supersedes, VerificationResult, unstructure
+from mlflow_aifsm.result import Result
+from mlflow_aifsm.template import Template
+from mlflow_aifsm.tracking import keys, write
+from mlflow_aifsm.tracking.connection import speaking
+from mlflow_aifsm.tracking.staging import Attachments, spool, stage
+from mlflow_aifsm.tracking.write import Place, UsedData
+
+_logger = logging.getLogger(__name__)
+
+PACKAGE_ROOTS = ("mlflow-aifsm", "mlflow", "torch", "onnx", "onnxscript", "onnxruntime", "nncf")
+
+
+@dataclass(slots=True)
+class Recording:
+    """A log that is not finished. ``mlflow_aifsm.record_conversion`` and ``record_optimization`` make one.
+
+    Attributes:
+        template: The document that is being filled.
+        place: The run it goes to.
+        log_id: Its id.
+        made_at: When the operation began, ISO 8601 with zone.
+        config: The settings in force.
+        source: The script or notebook that runs.
+        subject: The model, as a person names it.
+        registered_model_name: Name to register the delivered model under, or None.
+        source_uri: The model it was made from.
+        result: The outcome, once it is finished.
+    """
+
+    template: Template
+    place: Place
+    log_id: str
+    made_at: str
+    config: Config
+    source: SourceCode
+    subject: str
+    registered_model_name: str | None = None
+    source_uri: str = ""
+    supersedes: Supersedes | None = None
+    result: Result | None = None
+    facts: Facts = field(default_factory=Facts)
+    notes: list[str] = field(default_factory=list)
+    declarations: list[Declaration] = field(default_factory=list)
+    input_files: tuple[FileDigest, ...] = ()
+    input_sha256: str = ""
+    verification: VerificationResult | None = None
+    delivered: Path | None = None
+    measurement: Measurement | None = None
+    _data: list[UsedData] = field(default_factory=list)
+    _model_ids: list[str] = field(default_factory=list)
+
+    def add(self, *facts: Fact) -> None:
+        """Adds facts, later ones on top of earlier ones."""
+        self.facts = self.facts.with_facts(facts)
+
+    def note(self, *texts: str) -> None:
+        """Adds sentences to the record's notes."""
+        self.notes.extend(text for text in texts if text not in self.notes)
+
+    def declare(self, key: str, value: str, by: str) -> None:
+        """Fills a field by hand; ``key`` may be the key's last parts. What the file tells is not replaced.
+
+        Raises:
+            TemplateError: If the field is unknown.
+        """
+        self.declarations.append(Declaration(self.template.field(key).key, value, by, self.made_at))
+
+    def call(self, fact: str, function: str, arguments: dict[str, Json]) -> None:
+        """Records a call with resolved arguments, beside the script that made it."""
+        shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        data = {"function": function, "arguments": arguments, "source": _source_data(self.source)}
+        text = f"{function}({shown}); called from {self.source.text}"
+        self.add(captured(fact, text, data, source=f"call of {function}", short=function))
+
+    def input(self, files: Sequence[FileDigest], sha256: str, model_id: str = "") -> None:
+        """Says which bytes went in; a logged model is linked as input of the run."""
+        self.input_files, self.input_sha256 = tuple(files), sha256
+        if model_id:
+            self._model_ids.append(model_id)
+        self.add(captured("input.digest", f"sha256 {sha256}", sha256, source=self.source_uri or self.subject, short=sha256))
+
+    def data(self, name: str, sha256: str, context: str) -> None:
+        """Lists a data set as an input of the run, with what it was used for."""
+        if sha256:
+            self._data.append(UsedData(name or "unnamed", sha256, context))
+
+    def output(self, path: str | Path, against: Path | None = None) -> Measurement:
+        """Takes the delivered ONNX file and measures it at once.
+
+        Args:
+            path: The file; its external data lies beside it.
+            against: The float model it was made from, to find what was lost on the way.
+
+        Raises:
+            InputError: If it is no ONNX file.
+        """
+        self.delivered = Path(path)
+        self.measurement = measure(self.delivered, against)
+        self.add(*self.measurement.facts)
+        digest = self.measurement.sha256
+        self.add(measured("output.digest", f"sha256 {digest}", digest, source=self.delivered.name))
+        return self.measurement
+
+    def verified(self, result: VerificationResult, facts: Iterable[Fact]) -> None:
+        """Takes the outcome of a verification."""
+        self.verification = result
+        self.add(*facts)
+        self.data(result.data, result.data_sha256, "verification")
+
+    def record(self, failure: str = "") -> Record:
+        """The record of what is known so far."""
+        self.add(*environment.facts())
+        files = self.measurement.files if self.measurement else ()
+        return Record(
+            template=self.template,
+            log_id=self.log_id,
+            run_id=self.place.run_id,
+            made_at=self.made_at,
+            tool=f"mlflow-aifsm {version('mlflow-aifsm')}",
+            entries=fill(self.template, self.facts, self.declarations),
+            subject=self.subject,
+            input_sha256=self.input_sha256,
+            output_sha256=set_digest(files) if files else "",
+            input_files=self.input_files,
+            output_files=tuple(files),
+            verification=self.verification,
+            notes=tuple(self.notes),
+            cover=self.config.cover_of(self.template.log),
+            supersedes=self.supersedes,
+            failure=failure,
+        )
+
+    def finish(self) -> Result:
+        """Writes the log and ends the run if it was started for it.
+
+        Raises:
+            TrackingError: If MLflow refuses; record and delivered file then lie on disk, and the message says where.
+        """
+        folder = scratch.folder()
+        record = self.record()
+        try:
+            staged = stage(folder, record, self._attachments())
+            self.result = self._write(staged, record)
+            write.end(self.place, failed=False)
+        except Exception as error:
+            raise self._kept(folder, error) from error
+        if not self.config.quiet:
+            print(self.result)  # noqa: T201
+        return self.result
+
+    def abort(self, error: BaseException) -> None:
+        """Logs that the operation failed, and why. Raises nothing: the caller's exception is the one to be seen."""
+        folder = scratch.folder()
+        try:
+            record = self.record(failure=f"{type(error).__name__}: {' '.join(str(error).split())}")
+            stage(folder, record, self._attachments())
+            write.artifacts(self.place.run_id, self.template.log, folder, {})
+            write.conclusion(self.place.run_id, keys.index(record, record.status, record.sha256).tags, {}, 0, None)
+            write.end(self.place, failed=True)
+        except Exception as second:  # noqa: BLE001
+            _logger.warning("%s", self._kept(folder, second))
+
+    def _write(self, staged: Path, record: Record) -> Result:
+        digest, log, run_id = record.sha256, self.template.log, self.place.run_id
+        index = keys.index(record, record.status, digest)
+        write.params(run_id, index.params)
+        model_uri, model_id = self._log_model(staged, record, digest)
+        version_uri = ""
+        if self.registered_model_name and model_uri:
+            version_uri = registry.register(self.registered_model_name, model_uri, record, digest, self.source_uri).uri
+        write.inputs(run_id, self._data, self._model_ids)
+        write.artifacts(run_id, log, staged, self._attachments().tables)
+        places = {keys.tag(log, "model_uri"): model_uri, keys.tag(log, "model_version"): version_uri}
+        tags = {**index.tags, **{key: uri for key, uri in places.items() if uri}}
+        write.conclusion(run_id, tags, self.facts.metrics, keys.STEP[log], model_id)
+        return Result(self.delivered, run_id, self.log_id, model_uri, version_uri, record)
+
+    def _log_model(self, staged: Path, record: Record, digest: str) -> tuple[str, str | None]:
+        if self.delivered is None:
+            return "", None
+        facts = {"log_id": self.log_id, "run_id": self.place.run_id, "record_sha256": digest, "sha256": record.output_sha256}
+        name = self.registered_model_name or f"{self.template.log}-{self.log_id}"
+        with speaking(f"logging the model of {self.log_id}"):
+            info = flavor.log_model(
+                self.delivered,
+                _model_name(name),
+                run_id=self.place.run_id,
+                step=keys.STEP[self.template.log],
+                extras=(staged / keys.RECORD, staged / keys.MANIFEST),
+                facts=facts,
+                tags={keys.tag(self.template.log, "log_id"): self.log_id, "aifsm.precision": registry.precision(record)},
+            )
+        return f"models:/{info.model_id}", str(info.model_id)
+
+    def _attachments(self) -> Attachments:
+        packages = environment.packages(PACKAGE_ROOTS)
+        host = self.facts.get("environment.host")
+        documents: dict[str, Json] = {"environment.json": host.value.data} if host else {}
+        if self.verification:
+            documents["verification.json"] = unstructure(self.verification)
+        pinned = "".join(f"{name}=={number}\n" for name, number in packages.items()).encode()
+        tables = self.measurement.tables if self.measurement else {}
+        return Attachments({"packages.txt": pinned, **self.source.files()}, documents, tables)
+
+    def _kept(self, folder: Path, error: Exception) -> AifsmError:
+        """Keeps what was made on disk and says where; if even that fails, the scratch folder stays."""
+        files = [self.delivered.parent / file.path for file in self.measurement.files] if self.delivered and self.measurement else []
+        try:
+            place = spool(Path(self.config.spool) / self.log_id, folder, files)
+        except OSError:
+            place = scratch.keep(folder)
+        reason = error.what if isinstance(error, AifsmError) else f"{type(error).__name__}: {error}"
+        remedy = error.remedy if isinstance(error, AifsmError) else ""
+        kept = f"record and delivered file are kept in {place}" if files else f"the record is kept in {place}"
+        return TrackingError(f"log {self.log_id} was not logged: {reason}", remedy="; ".join(filter(None, (kept, remedy))))
+
+
+def _source_data(source: SourceCode) -> dict[str, Json]:
+    names = ("name", "sha256", "commit", "branch", "remote", "dirty", "notes")
+    return {"kind": str(source.kind), **{name: getattr(source, name) for name in names}}
+
+
+def _model_name(name: str) -> str:
+    """``name`` as MLflow allows it for a logged model, which is stricter than for a registered one."""
+    return "".join("-" if letter in "/:.%\"'" else letter for letter in name)

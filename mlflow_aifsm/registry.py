@@ -1,0 +1,81 @@
+"""Registered versions that say what they are: log, status, digests, and which version they were made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlflow
+
+from mlflow_aifsm.facts import State
+from mlflow_aifsm.record import Record
+from mlflow_aifsm.tracking.connection import client, speaking
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a registered model."""
+
+    name: str
+    version: str
+
+    @property
+    def uri(self) -> str:
+        """``models:/<name>/<version>``."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def register(name: str, model_uri: str, record: Record, record_sha256: str, source_uri: str) -> Version:
+    """Registers a logged model under ``name``, as a new version with tags and a description.
+
+    Args:
+        name: Registered model, made if it does not exist.
+        model_uri: The logged model.
+        record: Its record.
+        record_sha256: Digest of the record as it is stored.
+        source_uri: The registered version, or logged model, it was made from.
+
+    Raises:
+        TrackingError: If the registry refuses.
+    """
+    tags = version_tags(record, record_sha256, source_uri)
+    with speaking(f"registering {name}"):
+        made = mlflow.register_model(model_uri, name, tags=tags)
+        client().update_model_version(name, made.version, description=description(record, source_uri))
+    return Version(name, str(made.version))
+
+
+def version_tags(record: Record, record_sha256: str, source_uri: str) -> dict[str, str]:
+    """What a registered version carries: identity, status and digests of its log, its precision, where it came from."""
+    log = record.template.log
+    tags = {
+        f"aifsm.{log}.log_id": record.log_id,
+        f"aifsm.{log}.run_id": record.run_id,
+        f"aifsm.{log}.status": str(record.status),
+        f"aifsm.{log}.record_sha256": record_sha256,
+        f"aifsm.{log}.input_id": _brief(record, f"aifsm.{log}.input_id"),
+        f"aifsm.{log}.input_sha256": record.input_sha256,
+        f"aifsm.{log}.output_sha256": record.output_sha256,
+        "aifsm.precision": precision(record),
+        "aifsm.made_from": source_uri,
+    }
+    return {key: value for key, value in tags.items() if value}
+
+
+def description(record: Record, source_uri: str) -> str:
+    """Three lines for the registry's page: what it is, how complete its log is, where it came from."""
+    made_from = f" from {source_uri}" if source_uri else ""
+    return (
+        f"{record.template.title} {record.log_id}: {precision(record)} model made{made_from}.\n\n"
+        f"{record.state_line}.\n\n"
+        f"sha256 {record.output_sha256}; run {record.run_id}."
+    )
+
+
+def precision(record: Record) -> str:
+    """Precision of the delivered model in short: ``float`` for a conversion, what the file tells for an optimization."""
+    return _brief(record, "aifsm.ptq.precision") or "float"
+
+
+def _brief(record: Record, key: str) -> str:
+    entry = record.entries.get(key)
+    return entry.value.brief if entry is not None and entry.state not in (State.NOT_APPLICABLE, State.NOT_RECORDED) else ""

@@ -1,0 +1,87 @@
+"""Where a record stands in a run: names of artifacts, tags, params and metrics, within MLflow's limits.
+
+``record.json`` is the truth; params and tags are its index, short enough to compare runs by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow_aifsm.digests import sha256_bytes
+from mlflow_aifsm.facts import State
+from mlflow_aifsm.record import Entry, Record, Status
+from mlflow_aifsm.template import LOGS, Field
+
+PARAM_LIMIT = 6000
+"""Characters of a param value that MLflow keeps; it cuts longer ones with a warning only."""
+TAG_LIMIT = 8000
+"""Characters of a tag value that MLflow keeps."""
+STEP = {log: step for step, log in enumerate(LOGS)}
+"""Metrics of a conversion are step 0, of an optimization step 1: before and after under one key."""
+
+RECORD = "record.json"
+MANIFEST = "manifest.json"
+DECLARATIONS = "declarations.jsonl"
+REPORT = "report.html"
+OUTSIDE_MANIFEST = (MANIFEST, DECLARATIONS, REPORT)
+"""Files that change after the log was made: lines beside the record, and the view of both."""
+
+
+def folder(log: str) -> str:
+    """Artifact folder of a log: ``aifsm/conversion`` or ``aifsm/optimization``."""
+    return f"aifsm/{log}"
+
+
+def tag(log: str, name: str) -> str:
+    """Key of one of a log's own tags: ``aifsm.conversion.status``."""
+    return f"aifsm.{log}.{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a run holds of a record besides its artifacts; all values are text, as MLflow keeps them."""
+
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+def index(record: Record, status: Status, record_sha256: str) -> Index:
+    """The params and tags that a run holds for ``record``; a field that is not recorded has neither."""
+    log = record.template.log
+    identity = {
+        "template": f"{record.template.id} v{record.template.version}",
+        "log_id": record.log_id,
+        "status": str(status),
+        "record_sha256": record_sha256,
+        "input_sha256": record.input_sha256,
+        "output_sha256": record.output_sha256,
+    }
+    tags = {tag(log, name): text for name, text in identity.items() if text}
+    return Index(_indexed(record, "param", PARAM_LIMIT), {**tags, **_indexed(record, "tag", TAG_LIMIT)})
+
+
+def indexed_value(record: Record, row: Field) -> str | None:
+    """The text that the run holds for one field, or None where nothing is recorded."""
+    limit = TAG_LIMIT if row.log_as == "tag" else PARAM_LIMIT
+    return _value(record.entries[row.key], limit, record.template.log)
+
+
+def _indexed(record: Record, destination: str, limit: int) -> dict[str, str]:
+    log = record.template.log
+    rows = ((row.key, _value(record.entries[row.key], limit, log)) for row in record.template.fields if row.log_as == destination)
+    return {key: value for key, value in rows if value is not None}
+
+
+def _value(entry: Entry, limit: int, log: str) -> str | None:
+    if entry.state is State.NOT_RECORDED:
+        return None
+    return fitting(str(State.NOT_APPLICABLE) if entry.state is State.NOT_APPLICABLE else entry.value.brief, limit, log)
+
+
+def fitting(text: str, limit: int, log: str) -> str:
+    """``text`` itself, or, where MLflow would cut it, what it is and where it stands; never a part of it."""
+    if len(text) <= limit:
+        return text
+    digest = sha256_bytes(text.encode("utf-8", "backslashreplace"))
+    return f"{len(text)} characters, sha256 {digest}, see {folder(log)}/{RECORD}"

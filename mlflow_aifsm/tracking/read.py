@@ -1,0 +1,142 @@
+"""Reading a log back from where MLflow keeps it: a run, a logged model, a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import Run
+
+from mlflow_aifsm import scratch
+from mlflow_aifsm.errors import NotFoundError
+from mlflow_aifsm.tracking.connection import client, server, speaking
+from mlflow_aifsm.tracking.keys import DECLARATIONS, MANIFEST, RECORD, folder, tag
+from mlflow_aifsm.template import LOGS
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLog:
+    """A log as it is stored: raw bytes, and what MLflow's database says beside them.
+
+    Attributes:
+        log: ``conversion`` or ``optimization``.
+        folder: Local folder that holds ``record.json`` and what lies beside it.
+        tags: Tags of the run; empty where the log was read from a folder.
+        params: Params of the run.
+    """
+
+    log: str
+    folder: Path
+    run_id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def record(self) -> bytes:
+        """The bytes of ``record.json``.
+
+        Raises:
+            NotFoundError: If the log was begun and never finished, so that there is none.
+        """
+        file = self.folder / RECORD
+        if not file.is_file():
+            raise NotFoundError(f"the {self.log} log of run {self.run_id} was begun and never finished", remedy="run it again")
+        return file.read_bytes()
+
+    @property
+    def manifest(self) -> bytes | None:
+        """The bytes of ``manifest.json``, if it is there."""
+        file = self.folder / MANIFEST
+        return file.read_bytes() if file.is_file() else None
+
+    @property
+    def declarations(self) -> tuple[str, ...]:
+        """The lines beside the record, oldest first."""
+        file = self.folder / DECLARATIONS
+        return tuple(line for line in file.read_text("utf-8").splitlines() if line.strip()) if file.is_file() else ()
+
+
+def run(run_id: str) -> Run:
+    """The run of that id.
+
+    Raises:
+        NotFoundError: If there is none.
+        TrackingError: If MLflow cannot be reached.
+    """
+    with speaking(f"run {run_id}", missing="'mlflow runs list --experiment-id ID' lists those that do"):
+        return client().get_run(run_id)
+
+
+def logs_of_run(run_id: str) -> tuple[StoredLog, ...]:
+    """The logs that a run holds, conversion before optimization.
+
+    Raises:
+        NotFoundError: If there is no such run, or it holds no log.
+        TrackingError: If MLflow cannot be reached.
+    """
+    found = run(run_id)
+    held = [log for log in LOGS if tag(log, "log_id") in found.data.tags]
+    if not held:
+        remedy = "make one with mlflow_aifsm.freeze(…, run_id=…) or mlflow_aifsm.quantize(…, run_id=…)"
+        raise NotFoundError(f"run {run_id} holds no log", remedy=remedy)
+    return tuple(_stored(found, log) for log in held)
+
+
+def _stored(found: Run, log: str) -> StoredLog:
+    destination = scratch.folder()
+    with speaking(f"artifacts of run {found.info.run_id}"):
+        listed = {item.path for item in client().list_artifacts(found.info.run_id, "aifsm")}
+        if folder(log) not in listed:
+            return StoredLog(log, destination, found.info.run_id, found.data.tags, found.data.params)
+        local = mlflow.artifacts.download_artifacts(
+            run_id=found.info.run_id, artifact_path=folder(log), dst_path=str(destination), tracking_uri=mlflow.get_tracking_uri()
+        )
+    return StoredLog(log, Path(local), found.info.run_id, found.data.tags, found.data.params)
+
+
+def model_folder(uri: str) -> Path:
+    """The files of a model, downloaded where they are not local.
+
+    Raises:
+        NotFoundError: If the URI names no model.
+        TrackingError: If MLflow cannot be reached.
+    """
+    with speaking(f"model {uri}", missing="'mlflow models' or the Models page of the UI lists those that do"):
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+
+
+def run_by_output(sha256: str) -> str:
+    """The newest run whose log delivered a file set of this digest.
+
+    Raises:
+        NotFoundError: If no run of the tracking server did.
+    """
+    with speaking("searching for the file's run"):
+        experiments = [experiment.experiment_id for experiment in client().search_experiments()]
+        for log in LOGS:
+            found = client().search_runs(experiments, f"tags.{tag(log, 'output_sha256')} = '{sha256}'", max_results=1)
+            if found:
+                return str(found[0].info.run_id)
+    raise NotFoundError(f"no run at {server()} delivered a file with sha256 {sha256[:12]}…", remedy="name the run instead")
+
+
+def latest_by_log_id(log: str, log_id: str) -> tuple[str, str] | None:
+    """Run id and record digest of the newest finished log of this id, or None."""
+    with speaking(f"searching for log {log_id}"):
+        experiments = [experiment.experiment_id for experiment in client().search_experiments()]
+        quoted = log_id.replace("'", "\\'")
+        found = client().search_runs(experiments, f"tags.{tag(log, 'log_id')} = '{quoted}'", max_results=5)
+    digests = ((entry.info.run_id, entry.data.tags.get(tag(log, "record_sha256"), "")) for entry in found)
+    return next(((run_id, digest) for run_id, digest in digests if digest), None)
+
+
+def table(stored: StoredLog, name: str) -> tuple[dict[str, object], ...]:
+    """Rows of one of the log's tables; empty if it has none of that name."""
+    file = stored.folder / f"{name}.json"
+    if not file.is_file():
+        return ()
+    split = json.loads(file.read_text("utf-8"))
+    return tuple(dict(zip(split["columns"], row, strict=True)) for row in split["data"])

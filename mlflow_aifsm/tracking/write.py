@@ -1,0 +1,156 @@
+"""Writing a log into a run: two batches, one folder of artifacts, one logged model. The number of requests is constant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param, Run, RunTag
+
+from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.facts import Json
+from mlflow_aifsm.record import Status
+from mlflow_aifsm.tracking.connection import client, server, speaking
+from mlflow_aifsm.tracking.keys import folder, tag
+
+PARENT = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True, slots=True)
+class UsedData:
+    """A data set as a run lists it: name, SHA-256, what it was used for (``verification``, ``calibration``)."""
+
+    name: str
+    sha256: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The run that a log is written to.
+
+    Attributes:
+        run_id: Its id.
+        experiment_id: Its experiment.
+        started: Whether it was started for this log and must be ended with it.
+        parent: The run it is nested in, if any.
+    """
+
+    run_id: str
+    experiment_id: str
+    started: bool
+    parent: str = ""
+
+
+def place(log: str, run_id: str | None, nested: bool | None) -> Place:
+    """Finds the run for a log: the named one, the active one, a child where that one holds such a log already, or a new one.
+
+    Args:
+        log: ``conversion`` or ``optimization``.
+        run_id: A run to write to, finished or not.
+        nested: True for a child run always, False for never, None for where it is needed.
+
+    Raises:
+        InputError: If the run holds such a log already and ``nested`` is False.
+        NotFoundError: If there is no run of that id.
+        TrackingError: If MLflow cannot be reached.
+    """
+    active = mlflow.active_run()
+    if run_id is None and active is None:
+        with speaking("starting a run"):
+            run = mlflow.start_run()
+        return Place(run.info.run_id, run.info.experiment_id, started=True)
+    joined = run_id or active.info.run_id
+    with speaking(f"run {joined}", missing="'mlflow runs search' lists those that do"):
+        run = client().get_run(joined)
+    taken = tag(log, "log_id") in run.data.tags
+    if taken and nested is False:
+        raise InputError(f"run {joined} holds a {log} log already", remedy="pass nested=True, or another run_id=")
+    return _child(run, log) if nested or taken else Place(joined, run.info.experiment_id, started=False)
+
+
+def _child(parent: Run, log: str) -> Place:
+    with speaking(f"starting a run nested in {parent.info.run_id}"):
+        names = {PARENT: parent.info.run_id, "mlflow.runName": f"{parent.info.run_name} · {log}"}
+        run = client().create_run(parent.info.experiment_id, tags=names)
+    return Place(run.info.run_id, run.info.experiment_id, started=True, parent=parent.info.run_id)
+
+
+def claim(log: str, run_id: str, log_id: str) -> None:
+    """Marks the run as holding a log that is not finished: a process that dies leaves ``failed`` behind, not silence."""
+    tags = [RunTag(tag(log, "log_id"), log_id), RunTag(tag(log, "status"), str(Status.FAILED))]
+    with speaking(f"run {run_id}"):
+        client().log_batch(run_id, tags=tags)
+
+
+def params(run_id: str, values: Mapping[str, str]) -> None:
+    """First batch: the params, before the model is logged, so that the Models page has them too."""
+    with speaking(f"params of run {run_id}"):
+        client().log_batch(run_id, params=[Param(key, value) for key, value in values.items()])
+
+
+def conclusion(run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float], step: int, model_id: str | None) -> None:
+    """Last batch: metrics, linked to the logged model, and the tags that say that the log is whole."""
+    now = int(time.time() * 1000)
+    with speaking(f"metrics and tags of run {run_id}"):
+        client().log_batch(
+            run_id,
+            metrics=[Metric(key, value, now, step, model_id=model_id) for key, value in metrics.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+
+
+def artifacts(run_id: str, log: str, staged: Path, tables: Mapping[str, Sequence[Mapping[str, Json]]]) -> None:
+    """The log's folder, and its tables once more in the form that the UI shows as a table."""
+    with speaking(f"artifacts of run {run_id}"):
+        client().log_artifacts(run_id, str(staged), folder(log))
+        for name, rows in tables.items():
+            if rows:
+                client().log_table(run_id, pd.DataFrame(list(rows)), f"{folder(log)}/{name}.json")
+
+
+def inputs(run_id: str, data: Iterable[UsedData], model_ids: Iterable[str]) -> None:
+    """Data sets with their context, and the logged models that went in; both show as inputs of the run."""
+    listed = [_dataset(used) for used in data]
+    models = [LoggedModelInput(model_id) for model_id in model_ids]
+    if listed or models:
+        with speaking(f"inputs of run {run_id}"):
+            client().log_inputs(run_id, datasets=listed or None, models=models or None)
+
+
+def _dataset(used: UsedData) -> DatasetInput:
+    # MLflow keeps 36 characters of a digest; the whole one stands in the tag and in the record
+    dataset = Dataset(used.name, used.sha256[:36], source_type="local", source="{}")
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", used.context), InputTag("aifsm.sha256", used.sha256)])
+
+
+def text(run_id: str, path: str, content: str) -> None:
+    """One artifact from text, replacing what was there."""
+    with speaking(f"artifact {path} of run {run_id}"):
+        client().log_text(run_id, content, path)
+
+
+def tags(run_id: str, values: Mapping[str, str]) -> None:
+    """Tags of a run, replacing what was there."""
+    with speaking(f"tags of run {run_id}"):
+        client().log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
+
+
+def end(where: Place, *, failed: bool) -> None:
+    """Ends the run if it was started for the log; a joined run is never ended."""
+    if not where.started:
+        return
+    state = "FAILED" if failed else "FINISHED"
+    active = mlflow.active_run()
+    with speaking(f"ending run {where.run_id} at {server()}"):
+        if active is not None and active.info.run_id == where.run_id:
+            mlflow.end_run(state)
+        else:
+            client().set_terminated(where.run_id, state)
+
+
