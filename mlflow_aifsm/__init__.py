@@ -1,0 +1,94 @@
+"""Model Conversion Log and Model Optimization Log of AI-FSM for models in MLflow: the log says what the file is.
+
+A trained model becomes a frozen one, a frozen one an integer one; each step is measured on the delivered file, verified on held-out
+data, and logged in the MLflow run that is active, with the document that an assessor reads:
+
+    import mlflow
+    import mlflow_aifsm as aifsm
+
+    with mlflow.start_run() as run:
+        frozen = aifsm.freeze("models:/digits/1", verification=aifsm.Verification(images, labels))
+        int8 = aifsm.quantize(frozen, aifsm.Data(others, name="calibration"), verification=aifsm.Verification(images, labels))
+
+    print(frozen)                            # ten lines: what was made, how complete its log is, what was found
+    aifsm.render_report(run.info.run_id)     # or: mlflow-aifsm report RUN_ID
+
+Every field of a log says how it is known (``State``): measured on the file, captured while it happened, declared by a person, not
+applicable with the reason, or not recorded with the line that would fill it. What is wrong is a ``Finding``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow_aifsm.audit import load_record
+    from mlflow_aifsm.errors import AifsmError
+    from mlflow_aifsm.facts import Finding, State, Value
+    from mlflow_aifsm.flavor import load_model, log_model, save_model
+    from mlflow_aifsm.hooks.context import record_conversion, record_optimization
+    from mlflow_aifsm.operations.configs import NNCF, Onnx
+    from mlflow_aifsm.operations.freeze import freeze
+    from mlflow_aifsm.operations.quantize import quantize
+    from mlflow_aifsm.record import Entry, Record
+    from mlflow_aifsm.rendering import render_report
+    from mlflow_aifsm.result import Result
+    from mlflow_aifsm.review import declare
+    from mlflow_aifsm.samples import Data
+    from mlflow_aifsm.verification.criterion import Verification
+
+_PLACES = {
+    "audit": ("load_record",),
+    "errors": ("AifsmError",),
+    "facts": ("Finding", "State", "Value"),
+    "flavor": ("load_model", "log_model", "save_model"),
+    "hooks.context": ("record_conversion", "record_optimization"),
+    "operations.configs": ("NNCF", "Onnx"),
+    "operations.freeze": ("freeze",),
+    "operations.quantize": ("quantize",),
+    "record": ("Entry", "Record"),
+    "rendering": ("render_report",),
+    "result": ("Result",),
+    "review": ("declare",),
+    "samples": ("Data",),
+    "verification.criterion": ("Verification",),
+}
+_MODULES = {name: f"{__name__}.{module}" for module, names in _PLACES.items() for name in names}
+
+__all__ = [
+    "NNCF",
+    "AifsmError",
+    "Data",
+    "Entry",
+    "Finding",
+    "Onnx",
+    "Record",
+    "Result",
+    "State",
+    "Value",
+    "Verification",
+    "declare",
+    "freeze",
+    "load_model",
+    "load_record",
+    "log_model",
+    "quantize",
+    "record_conversion",
+    "record_optimization",
+    "render_report",
+    "save_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used, so that ``import mlflow_aifsm`` imports no framework."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

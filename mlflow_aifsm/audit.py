@@ -54,6 +54,11 @@ def load_record(target: str, log: str | None = None) -> Record:
     return read(target, log)[-1].record
 
 
+def exit_code(logs: tuple[Evidence, ...]) -> int:
+    """Exit code for several logs: the gravest, 5 before 4 before 3 before 0."""
+    return max(evidence.status.exit_code for evidence in logs)
+
+
 def _stored(target: str) -> tuple[StoredLog, ...]:
     path = Path(target)
     if target.startswith("models:/"):

@@ -16,6 +16,7 @@ from typing import Any
 
 import mlflow.onnx
 import mlflow.pyfunc
+import mlflow.pytorch
 import numpy as np
 import onnx
 from mlflow.models import Model, ModelSignature
@@ -148,3 +149,8 @@ def _environment(folder: Path, requirements: list[str]) -> None:
     (folder / "python_env.yaml").write_text(
         f"python: {python}\nbuild_dependencies:\n- pip\ndependencies:\n- -r requirements.txt\n", "utf-8"
     )
+
+
+def load_pytorch(folder: Path) -> Any:
+    """The module of an MLflow PyTorch model saved as pickle, loaded by MLflow, which unpickles it."""
+    return mlflow.pytorch.load_model(str(folder), map_location="cpu")

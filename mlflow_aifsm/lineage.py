@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mlflow.entities import Run
-from mlflow.models import get_model_info
+from mlflow.models import Model, get_model_info
 
 from mlflow_aifsm.capture import training_run
 from mlflow_aifsm.digests import FileDigest, manifest, set_digest
@@ -123,3 +124,8 @@ def training_facts(model: VerifiedModel) -> list[Fact]:
 
 def _frameworks(model: VerifiedModel) -> list[tuple[str, Mapping[str, object]]]:
     return [(name, entry) for name, entry in model.flavors.items() if f"{name}_version" in entry]
+
+
+def input_example(model: VerifiedModel) -> Any:
+    """The input example that was logged with ``model``, or None."""
+    return Model.load(str(model.folder)).load_input_example(str(model.folder)) if model.folder else None

@@ -7,10 +7,11 @@ identity. The template it was filled against travels inside it, so a record can 
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import cattrs
@@ -314,8 +315,9 @@ def unstructure(value: object) -> Json:
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     for kind in (str, int, bool):
-        converter.register_structure_hook(kind, _strict(kind))
-    converter.register_structure_hook(float, _number)
+        # by identity: a hook for str would also be taken for the enums that derive from it
+        converter.register_structure_hook_func(partial(operator.is_, kind), _strict(kind))
+    converter.register_structure_hook_func(partial(operator.is_, float), _number)
     return converter
 
 

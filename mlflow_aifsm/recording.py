@@ -7,7 +7,7 @@ that raises is logged as failed, and its exception goes on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +17,11 @@ from mlflow_aifsm.capture import environment
 from mlflow_aifsm.capture.source_code import SourceCode
 from mlflow_aifsm.config import Config
 from mlflow_aifsm.digests import FileDigest, set_digest
-from mlflow_aifsm.errors import AifsmError, TrackingError
+from mlflow_aifsm.errors import AifsmError, InputError, TrackingError
 from mlflow_aifsm.facts import Fact, Facts, Json, captured, measured
 from mlflow_aifsm.fill import fill
 from mlflow_aifsm.measurement import Measurement, measure
+from mlflow_aifsm.progress import progress
 from mlflow_aifsm.record import Declaration, Record, Supersedes, VerificationResult, unstructure
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.template import Template
@@ -28,6 +29,8 @@ from mlflow_aifsm.tracking import keys, write
 from mlflow_aifsm.tracking.connection import speaking
 from mlflow_aifsm.tracking.staging import Attachments, spool, stage
 from mlflow_aifsm.tracking.write import Place, UsedData
+from mlflow_aifsm.verification.criterion import Criterion, Verification
+from mlflow_aifsm.verification.run import Reference, verify
 
 _logger = logging.getLogger(__name__)
 
@@ -125,11 +128,34 @@ class Recording:
         self.add(measured("output.digest", f"sha256 {digest}", digest, source=self.delivered.name))
         return self.measurement
 
-    def verified(self, result: VerificationResult, facts: Iterable[Fact]) -> None:
-        """Takes the outcome of a verification."""
-        self.verification = result
+    def verify(self, reference: Reference, verification: Verification, default: Criterion) -> None:
+        """Runs the delivered file on the verification data beside ``reference``; a verification that cannot run is a failed one.
+
+        Args:
+            reference: The float file, or a function that runs the model the file was made from.
+            verification: Data and criterion.
+            default: Criterion where the caller sets none.
+
+        Raises:
+            InputError: If nothing was delivered yet.
+        """
+        if self.delivered is None:
+            raise InputError("nothing to verify", remedy="call output(path) first")
+        with progress("verifying") as shown:
+            self.verification, facts = verify(self.delivered, reference, verification, default, progress=shown)
         self.add(*facts)
-        self.data(result.data, result.data_sha256, "verification")
+        self.data(self.verification.data, self.verification.data_sha256, "verification")
+
+    @property
+    def finished(self) -> Result:
+        """The outcome.
+
+        Raises:
+            InputError: If the log is not finished yet.
+        """
+        if self.result is None:
+            raise InputError(f"log {self.log_id} is not finished", remedy="read the result after the with block")
+        return self.result
 
     def record(self, failure: str = "") -> Record:
         """The record of what is known so far."""

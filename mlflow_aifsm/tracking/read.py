@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.entities import Run
@@ -66,8 +67,17 @@ def run(run_id: str) -> Run:
         NotFoundError: If there is none.
         TrackingError: If MLflow cannot be reached.
     """
+    _database_exists()
     with speaking(f"run {run_id}", missing="'mlflow runs list --experiment-id ID' lists those that do"):
         return client().get_run(run_id)
+
+
+def _database_exists() -> None:
+    """Reading must not leave an empty database behind in a folder that has none."""
+    uri = urlsplit(str(mlflow.get_tracking_uri()))
+    if uri.scheme == "sqlite" and uri.path.strip("/") and not Path(uri.path[1:]).is_file():
+        remedy = "change to the folder that holds it, or set MLFLOW_TRACKING_URI"
+        raise NotFoundError(f"there is no database at {server()}", remedy=remedy)
 
 
 def logs_of_run(run_id: str) -> tuple[StoredLog, ...]:

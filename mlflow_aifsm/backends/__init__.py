@@ -1,0 +1,1 @@
+"""Converters and optimizers: a native call in, a native result out."""

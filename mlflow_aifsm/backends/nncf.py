@@ -1,0 +1,142 @@
+"""NNCF's post-training quantization: an ONNX graph and samples in, a QDQ graph out."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, get_args, get_type_hints
+
+import nncf
+import onnx
+from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+
+from mlflow_aifsm.errors import InputError, OptimizationError
+from mlflow_aifsm.facts import Json
+
+KINDS: Mapping[str, type] = {
+    "preset": nncf.QuantizationPreset,
+    "target_device": nncf.TargetDevice,
+    "model_type": nncf.ModelType,
+    "ignored_scope": nncf.IgnoredScope,
+    "advanced_parameters": AdvancedQuantizationParameters,
+}
+"""Keywords of ``nncf.quantize`` that are no plain values, with the class that holds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """A quantized graph with the call that made it.
+
+    Attributes:
+        model: The graph.
+        arguments: All arguments of ``nncf.quantize`` with resolved defaults, as JSON.
+        consumed: Calibration samples that NNCF read in its longest pass.
+    """
+
+    model: onnx.ModelProto
+    arguments: dict[str, Json]
+    consumed: int
+
+
+class _Counted:
+    """Samples that can be read again and again, counted by pass."""
+
+    def __init__(self, samples: Iterable[dict[str, Any]]) -> None:
+        self._samples = samples
+        self.most = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for number, sample in enumerate(self._samples, 1):
+            self.most = max(self.most, number)
+            yield sample
+
+
+def quantize(model: onnx.ModelProto, samples: Iterable[dict[str, Any]], keywords: Mapping[str, Any]) -> Quantized:
+    """Calls ``nncf.quantize``.
+
+    Args:
+        model: The float graph.
+        samples: Calibration samples by input name, each ``[1, …]``; iterated several times.
+        keywords: Keywords of ``nncf.quantize``; None stands for NNCF's default.
+
+    Raises:
+        InputError: If a keyword's value is not one that NNCF knows.
+        OptimizationError: If NNCF refuses or fails.
+    """
+    given = {name: _native(KINDS[name], value, name) if name in KINDS else value for name, value in keywords.items()}
+    counted = _Counted(samples)
+    try:
+        with _quiet():
+            quantized = nncf.quantize(model, nncf.Dataset(counted), **{k: v for k, v in given.items() if v is not None})
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise OptimizationError(f"nncf.quantize failed: {type(error).__name__}: {reason}") from error
+    return Quantized(quantized, _resolved(given), counted.most)
+
+
+def estimator(arguments: Mapping[str, Json]) -> tuple[str, str]:
+    """How NNCF set the range of activations, in words and as one short word.
+
+    Args:
+        arguments: Resolved arguments, as ``quantize`` returns them.
+    """
+    asked = ((arguments.get("advanced_parameters") or {}).get("activations_range_estimator_params")) or {}
+    ends = {end: asked.get(end) or {} for end in ("min", "max")}
+    if not any(value for end in ends.values() for value in end.values()):
+        return "range from the mean over samples of each sample's minimum and maximum (NNCF's default)", "mean_min_max"
+    words = {end: f"{how.get('aggregator_type') or 'default'} of {how.get('statistics_type') or 'default'}" for end, how in ends.items()}
+    return f"range from {words['min']} (minimum) to {words['max']} (maximum)", f"{words['min']} / {words['max']}"
+
+
+def _resolved(given: Mapping[str, Any]) -> dict[str, Json]:
+    defaults = {"preset": None, "target_device": nncf.TargetDevice.ANY, "advanced_parameters": AdvancedQuantizationParameters()}
+    return {name: _plain(defaults.get(name) if value is None else value) for name, value in sorted(given.items())}
+
+
+def _native(kind: Any, value: Any, name: str) -> Any:
+    """``value`` as NNCF's own class: enums by value, dataclasses from mappings, nested ones too."""
+    if value is None or isinstance(value, kind):
+        return value
+    try:
+        if issubclass(kind, Enum):
+            return kind(value)
+        hints = get_type_hints(kind)
+        return kind(**{key: _nested(hints.get(key), part, f"{name}.{key}") for key, part in value.items()})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"keyword {name} of nncf.quantize: {error}", got=repr(value), expected=f"what nncf.{kind.__name__} takes") from error
+
+
+def _nested(hint: Any, value: Any, name: str) -> Any:
+    kinds = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type)]
+    kind = next((kind for kind in kinds if issubclass(kind, Enum) or dataclasses.is_dataclass(kind)), None)
+    if kind is None or (issubclass(kind, Enum) and isinstance(value, bool)):
+        return value
+    return _native(kind, value, name)
+
+
+def _plain(value: Any) -> Json:
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {part.name: _plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lets NNCF's warnings through and keeps the rest of its log to itself."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

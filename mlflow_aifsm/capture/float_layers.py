@@ -1,0 +1,74 @@
+"""Which layers of a file compute in floating point, because their data, their weights or both are not quantized."""
+
+from __future__ import annotations
+
+from onnx import NodeProto
+
+from mlflow_aifsm.capture.onnx_graph import OnnxFile, Scope, node_name
+from mlflow_aifsm.capture.quantizer import Quantizer
+from mlflow_aifsm.capture.quantizers import INTEGER_WEIGHT
+from mlflow_aifsm.facts import Fact, measured, not_applicable
+
+FLOAT_LAYERS = frozenset(
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "FusedConv", "FusedGemm", "FusedMatMul"}
+)
+"""Operators that multiply weights with data, and take quantized operands through DequantizeLinear."""
+
+INTEGER_LAYERS = frozenset({"QLinearConv", "QLinearMatMul", "QGemm", *INTEGER_WEIGHT})
+"""Operators that multiply weights with data as integers."""
+
+WEIGHT_ONLY_LAYERS = frozenset({"MatMulNBits"})
+"""Operators with quantized weights and float data."""
+
+
+def float_layers(file: OnnxFile, rows: tuple[Quantizer, ...]) -> list[Fact]:
+    """``quantizers.float_layers`` and ``recovery.partial`` (arXiv 2004.09602 section 5.1): layers left in floating point.
+
+    ``data`` lists the nodes whose data and weights are both float.
+    """
+    if not rows:
+        reason = f"no quantizer among {len(file.nodes)} nodes"
+        names = ("quantizers.float_layers", "recovery.partial")
+        return [not_applicable(name, reason, [], source=file.source) for name in names]
+    by_state = _by_state(file)
+    left, partial = by_state["none"], by_state["partial"]
+    total = sum(len(found) for found in by_state.values())
+    text = f"{len(left)} of {total} layers in float" + (f": {', '.join(left)}" if left else "")
+    text += f"; only weights or only data quantized in {len(partial)}: {', '.join(partial)}" if partial else ""
+    short = f"{len(left)} of {total}" if left else "none"
+    return [measured("quantizers.float_layers", text, left, source=file.source, short=short), _partial(file, left, total, text)]
+
+
+def _partial(file: OnnxFile, left: list[str], total: int, text: str) -> Fact:
+    if not left:
+        reason = f"no layer is kept in higher precision: 0 of {total} layers in float"
+        return not_applicable("recovery.partial", reason, [], source=file.source)
+    return measured(
+        "recovery.partial", f"Partial quantization: {text}", left, source=file.source, short=f"{len(left)} of {total}"
+    )
+
+
+def _by_state(file: OnnxFile) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {"full": [], "partial": [], "none": []}
+    for scope in file.scopes:
+        for node in scope.nodes:
+            state = _state(scope, node)
+            if state:
+                found[state].append(f"{node_name(node)} ({node.op_type})")
+    return found
+
+
+def _state(scope: Scope, node: NodeProto) -> str:
+    if node.op_type in INTEGER_LAYERS:
+        return "full"
+    if node.op_type in WEIGHT_ONLY_LAYERS:
+        return "partial"
+    if node.op_type not in FLOAT_LAYERS:
+        return ""
+    quantized = [_dequantized(scope, name) for name in node.input[:2]]
+    return "full" if all(quantized) else "partial" if any(quantized) else "none"
+
+
+def _dequantized(scope: Scope, name: str) -> bool:
+    made_by = scope.producer(scope.origin(name))
+    return made_by is not None and made_by.op_type == "DequantizeLinear"

@@ -1,0 +1,234 @@
+"""Reads every quantizer of an ONNX file.
+
+Known are QuantizeLinear and DequantizeLinear, the operators that compute on codes (QLinear…, …Integer), DynamicQuantizeLinear,
+and MatMulNBits. Constants come one tensor at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import NodeProto, TensorProto
+
+from mlflow_aifsm.capture.onnx_graph import MEANINGLESS, OnnxFile, Scope, integer, node_name, opened
+from mlflow_aifsm.capture.onnx_tensors import type_name
+from mlflow_aifsm.capture.quantizer import ACTIVATION, BIAS, WEIGHT, Quantizer
+
+Array = npt.NDArray[Any]
+
+OUTPUT_SCALE = {"QLinearConv": 6, "QLinearMatMul": 6, "QGemm": 7, "QLinearAdd": 6, "QLinearMul": 6, "QLinearConcat": 0}
+OUTPUT_SCALE |= dict.fromkeys(("QLinearGlobalAveragePool", "QLinearAveragePool", "QLinearSigmoid", "QLinearLeakyRelu"), 3)
+OUTPUT_SCALE |= dict.fromkeys(("QLinearSoftmax", "QLinearReduceMean"), 3)
+"""Operators whose outputs are codes, and which of their inputs is the scale of these; the zero point follows it."""
+
+OPERANDS = dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd", "QLinearMul"), (0, 3))
+"""Operators whose inputs are codes, and where codes, scale and zero point of each operand begin."""
+
+BIASES = {"QLinearConv": 8, "QGemm": 6}
+"""Operators with an int32 bias, and which input it is; its scale is that of the data times that of the weight."""
+
+INTEGER_WEIGHT: dict[str, tuple[int, int | None, int]] = {"ConvInteger": (1, None, 3), "MatMulInteger": (1, None, 3)}
+INTEGER_WEIGHT |= {"DynamicQuantizeMatMul": (1, 2, 3), "MatMulIntegerToFloat": (1, 3, 5)}
+"""Operators with a quantized weight: which inputs are codes, scale (None: in a multiplication behind) and zero point."""
+
+BYTE = 8
+BITS = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32}
+"""Bits of a code by type; a byte for all others. NumPy has no type below a byte."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Site:
+    """A place where codes meet a scale: names of codes, scale and zero point, and the codes or values if they are stored."""
+
+    file: OnnxFile
+    scope: Scope
+    node: NodeProto
+    tensor: str
+    scale: str
+    zero: str
+
+    @property
+    def stored(self) -> TensorProto | None:
+        return self.scope.initializer(self.tensor)
+
+    def values(self, name: str) -> Array:
+        held = self.scope.initializer(name) if name else None
+        return self.file.array(held) if held is not None else np.empty(0)
+
+
+def read(source: Path | OnnxFile) -> tuple[Quantizer, ...]:
+    """Every quantizer of the file, in the order of its nodes; a quantizer that several nodes read is one row.
+
+    Raises:
+        InputError: If the file or its external data cannot be read.
+    """
+    file = opened(source)
+    found: dict[tuple[object, ...], Quantizer] = {}
+    for scope in file.scopes:
+        for node in scope.nodes:
+            for row, names in _of_node(file, scope, node):
+                found.setdefault((id(scope), *names), row)
+    return tuple(found.values())
+
+
+def _of_node(file: OnnxFile, scope: Scope, node: NodeProto) -> Iterator[tuple[Quantizer, tuple[str, ...]]]:
+    if node.op_type in ("DynamicQuantizeLinear", "DynamicQuantizeMatMul"):
+        layer = _layer(scope, node, node.output[0])
+        yield Quantizer(node.input[0], ACTIVATION, *layer, "uint8", 8), (node.input[0], "dynamic")
+    if node.op_type == "MatMulNBits":
+        yield _nbits(_Site(file, scope, node, node.input[1], _at(node, 2), _at(node, 3))), (node.input[1],)
+    for site in _sites(file, scope, node):
+        yield _row(site), (site.tensor, site.scale, site.zero)
+    bias = _at(node, BIASES[node.op_type]) if node.op_type in BIASES else ""
+    if scope.initializer(bias) is not None:
+        yield _bias(_Site(file, scope, node, bias, _at(node, 1), _at(node, 4))), (bias,)
+
+
+def _sites(file: OnnxFile, scope: Scope, node: NodeProto) -> Iterator[_Site]:
+    """Stored operands where they are read, computed ones where they are made, so that a pair of nodes is told once."""
+    if node.op_type == "QuantizeLinear" or (node.op_type == "DequantizeLinear" and not _made_here(scope, node.input[0])):
+        yield _Site(file, scope, node, node.input[0], _at(node, 1), _at(node, 2))
+    for start in OPERANDS.get(node.op_type, ()):
+        if scope.initializer(node.input[start]) is not None:
+            yield _Site(file, scope, node, node.input[start], _at(node, start + 1), _at(node, start + 2))
+    if node.op_type in OUTPUT_SCALE:
+        start = OUTPUT_SCALE[node.op_type]
+        yield _Site(file, scope, node, node.output[0], _at(node, start), _at(node, start + 1))
+    if node.op_type in INTEGER_WEIGHT:
+        codes, scale, zero = INTEGER_WEIGHT[node.op_type]
+        name = _scale_behind(scope, node) if scale is None else _at(node, scale)
+        if scope.initializer(node.input[codes]) is not None:
+            yield _Site(file, scope, node, node.input[codes], name, _at(node, zero))
+
+
+def _made_here(scope: Scope, name: str) -> bool:
+    made_by = scope.producer(name)
+    return made_by is not None and made_by.op_type in ("QuantizeLinear", *OUTPUT_SCALE)
+
+
+def _scale_behind(scope: Scope, node: NodeProto) -> str:
+    """ORT writes result·(scale of data · scale of weight) behind the operator; the stored factor is the weight's."""
+    for cast in scope.used_by(node.output[0]):
+        for scaled in scope.used_by(cast.output[0]):
+            makers = [maker for name in scaled.input if (maker := scope.producer(name)) is not None and maker.op_type == "Mul"]
+            stored = [name for maker in makers for name in maker.input if scope.initializer(name) is not None]
+            if stored:
+                return str(stored[0])
+    return ""
+
+
+def _row(site: _Site) -> Quantizer:
+    scales, zeros, stored = site.values(site.scale), site.values(site.zero), site.stored
+    dtype = _dtype(site)
+    kind = ACTIVATION if stored is None else BIAS if dtype == "int32" else WEIGHT
+    layer = (
+        (node_name(site.node), site.node.op_type) if site.node.op_type not in ("QuantizeLinear", "DequantizeLinear") else None
+    )
+    row = Quantizer(
+        site.tensor,
+        kind,
+        *(layer or _layer(site.scope, site.node, site.node.output[0])),
+        dtype,
+        BITS.get(dtype, BYTE),
+        axis=_axis(site.node, stored) if scales.size > 1 else None,
+        block_size=integer(site.node, "block_size", 0),
+        scale=tuple(np.ravel(scales).astype(float).tolist()),
+        zero_point=tuple(np.ravel(zeros).astype(int).tolist()) if zeros.size else (0,),
+        size=int(np.prod(stored.dims)) if stored is not None else 0,
+    )
+    return _with_codes(row, site.file.array(stored), scales, zeros) if stored is not None and kind == WEIGHT else row
+
+
+def _dtype(site: _Site) -> str:
+    """Type of the codes: that of the zero point, else of stored codes, else ``output_dtype``, else ONNX's default uint8."""
+    zero = site.scope.initializer(site.zero) if site.zero else None
+    stored = site.stored if site.node.op_type != "QuantizeLinear" else None
+    held = zero if zero is not None else stored
+    return type_name(held.data_type if held is not None else integer(site.node, "output_dtype", 0) or TensorProto.UINT8)
+
+
+def _axis(node: NodeProto, stored: TensorProto | None) -> int:
+    rank = len(stored.dims) if stored is not None else 0
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        axis = integer(node, "axis", 1)
+        return axis + rank if axis < 0 else axis
+    return 0 if "Conv" in node.op_type or integer(node, "transB", 0) else max(rank - 1, 0)
+
+
+def _layer(scope: Scope, node: NodeProto, name: str) -> tuple[str, str]:
+    """Name and operator of the first node that computes with tensor ``name``; the quantizer itself if none does."""
+    passed = (*MEANINGLESS, "QuantizeLinear", "DequantizeLinear")
+    for user in scope.used_by(name):
+        return _layer(scope, user, user.output[0]) if user.op_type in passed else (node_name(user), user.op_type)
+    return node_name(node), node.op_type
+
+
+def _bias(site: _Site) -> Quantizer:
+    scales = tuple(float(value) for value in np.ravel(np.multiply(site.values(site.scale), site.values(site.zero))))
+    axis, size = (0 if len(scales) > 1 else None), int(np.prod(site.stored.dims)) if site.stored is not None else 0
+    return Quantizer(site.tensor, BIAS, node_name(site.node), site.node.op_type, "int32", 32, axis, 0, scales, (0,), size=size)
+
+
+def _with_codes(row: Quantizer, held: Array, scales: Array, zeros: Array) -> Quantizer:
+    if row.dtype.startswith("float"):
+        return row
+    points = _spread(zeros.astype(np.int32), row, held.shape) if len(set(row.zero_point)) > 1 else np.int32(row.zero_point[0])
+    if held.dtype.kind == "f":
+        low, high = row.code_range
+        codes = np.clip(np.rint(held / _spread(scales, row, held.shape)) + points, low, high).astype(np.int32)
+    else:
+        codes = held.astype(np.int8 if row.signed else np.uint8) if row.bits < BYTE else held
+    return counted(row, codes, points)
+
+
+def counted(row: Quantizer, codes: Array, points: Array | np.integer[Any]) -> Quantizer:
+    """``row`` with the codes it uses: smallest, largest, how many stand for zero, how many beside it."""
+    if not codes.size:
+        return row
+    near = [int(np.count_nonzero(codes == points + step)) for step in (0, 1, -1)]
+    return replace(row, codes_min=int(codes.min()), codes_max=int(codes.max()), zeros=near[0], beside=max(near[1:]))
+
+
+def _spread(values: Array, row: Quantizer, shape: tuple[int, ...]) -> Array:
+    """Scales or zero points in a shape that broadcasts against the tensor's."""
+    if values.size == 1:
+        return values.reshape(())
+    axis = row.axis or 0
+    if row.block_size:
+        return np.take(np.repeat(values, row.block_size, axis), range(shape[axis]), axis)
+    return values.reshape([-1 if index == axis else 1 for index in range(len(shape))])
+
+
+def _nbits(site: _Site) -> Quantizer:
+    """MatMulNBits packs unsigned codes, lowest bits first, as [N, blocks, bytes of a block]; no zero point means the middle."""
+    bits, block = integer(site.node, "bits", 4), integer(site.node, "block_size", 0)
+    rows, width = integer(site.node, "N", 0), integer(site.node, "K", 0)
+    middle, scales, zeros = 1 << (bits - 1), site.values(site.scale), site.values(site.zero)
+    points = (
+        _unpacked(zeros, bits).reshape(rows, -1)[:, : -(-width // block)]
+        if zeros.dtype == np.uint8
+        else zeros.reshape(rows, -1)
+    )
+    offset = middle if not zeros.size or (points == middle).all() else 0
+    held = site.file.array(site.stored).reshape(rows, -1) if site.stored is not None else np.empty((rows, 0), np.uint8)
+    codes = _unpacked(held, bits)[:, :width].astype(np.int16) - offset
+    zero = (0,) if offset else tuple(np.ravel(points).astype(int).tolist())
+    row = Quantizer(
+        site.tensor, WEIGHT, node_name(site.node), site.node.op_type, f"{'' if offset else 'u'}int{bits}", bits,
+        1, block, tuple(np.ravel(scales).astype(float).tolist()), zero, size=rows * width,
+    )  # fmt: skip
+    return counted(row, codes, np.int16(0) if offset else _spread(points.astype(np.int16), row, (rows, width)))
+
+
+def _unpacked(packed: Array, bits: int) -> Array:
+    shifts = np.arange(0, BYTE, bits, dtype=np.uint8)
+    return ((packed[..., None] >> shifts) & ((1 << bits) - 1)).reshape(*packed.shape[:-1], -1)
+
+
+def _at(node: NodeProto, index: int) -> str:
+    return node.input[index] if index < len(node.input) else ""

@@ -1,0 +1,1 @@
+"""The command line: each command translates its arguments to one public function."""

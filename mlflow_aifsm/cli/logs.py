@@ -1,0 +1,93 @@
+"""``report``, ``check`` and ``declare``: a log read, looked at again, and filled in by a person."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+TARGET = click.argument("target")
+LOG = click.option("--log", type=click.Choice(["conversion", "optimization"]), help="Only this log, where the target has both.")
+
+
+@click.command("report")
+@TARGET
+@LOG
+@click.option("--format", "format_", default="html", show_default=True, help="html, md or json.")
+@click.option("-o", "--output", help="File or folder to write; - for standard output. [default: <log id>.<format>]")
+@click.option("--strict", is_flag=True, help="Exit with 3, 4 or 5 where something is open.")
+def report_command(target: str, log: str | None, format_: str, output: str | None, strict: bool) -> None:
+    """Render the logs of TARGET, conversion before optimization.
+
+    \b
+    Examples:
+      mlflow-aifsm report 0a1b2c3d…
+      mlflow-aifsm report models:/digits-frozen/1 --format md -o -
+      mlflow-aifsm report 0a1b2c3d… --log optimization -o log.html --strict
+    """
+    from mlflow_aifsm import audit
+    from mlflow_aifsm.rendering import checked_format, rendered, streamed
+
+    checked_format(format_)
+    logs = audit.read(target, log)
+    if output == "-":
+        sys.stdout.buffer.write(streamed(logs, format_))
+    else:
+        for path in rendered(logs, format_, output):
+            click.echo(path)
+    if strict:
+        sys.exit(audit.exit_code(logs))
+
+
+@click.command("check")
+@TARGET
+@LOG
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def check_command(target: str, log: str | None, as_json: bool) -> None:
+    """Say what is unanswered in the logs of TARGET, which findings are open, and whether all digests still hold.
+
+    The record, its artifacts, the delivered file, params and tags are read anew and compared with each other.
+
+    \b
+    Exit codes: 0 all well · 3 fields unanswered · 4 open findings or a failed verification · 5 integrity broken
+
+    \b
+    Examples:
+      mlflow-aifsm check 0a1b2c3d…
+      mlflow-aifsm check models:/digits-int8/2 --json
+      mlflow-aifsm check deployed/model.onnx
+    """
+    from mlflow_aifsm import audit
+    from mlflow_aifsm.report.checklist import checklist, checklist_data
+    from mlflow_aifsm.report.json import as_text
+
+    logs = audit.read(target, log)
+    click.echo(as_text([checklist_data(evidence) for evidence in logs]) if as_json else "\n\n".join(map(checklist, logs)))
+    sys.exit(audit.exit_code(logs))
+
+
+@click.command("declare")
+@TARGET
+@click.argument("values", metavar="KEY=VALUE...", nargs=-1, required=True)
+@click.option("--by", required=True, help="The person who stands for the value.")
+@LOG
+def declare_command(target: str, values: tuple[str, ...], by: str, log: str | None) -> None:
+    """Fill fields of TARGET's log that a person must fill. KEY may be the last parts of the field's key.
+
+    The record is not rewritten: a line is appended beside it, with name and time, and laid over it when the log is read. What
+    the file can tell is not replaced; a contradiction becomes a finding.
+
+    \b
+    Examples:
+      mlflow-aifsm declare 0a1b2c3d… aifsm.conversion.responsible='A. Ito' --by 'A. Ito'
+      mlflow-aifsm declare models:/digits-frozen/1 data_sets='digits 1.0, training half' --by 'A. Ito'
+    """
+    from mlflow_aifsm.review import declare
+
+    pairs = [value.partition("=") for value in values]
+    if wrong := [key for key, separator, _ in pairs if not separator]:
+        raise click.UsageError(f"'{wrong[0]}' has no value: write KEY=VALUE, as in responsible='A. Ito'")
+    for key, _, value in pairs:
+        evidence = declare(target, key, value, by, log)
+    click.echo(f"{evidence.record.log_id}: {evidence.status}")
+    click.echo(f"  {evidence.record.state_line}")

@@ -1,0 +1,54 @@
+"""All that a delivered file tells of itself, measured in one pass: graph, quantizers, zeros, what the runtime does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow_aifsm.capture import graph_facts, quantizer_facts, quantizers, sparsity
+from mlflow_aifsm.capture.onnx_graph import opened
+from mlflow_aifsm.digests import FileDigest, set_digest
+from mlflow_aifsm.facts import Fact, Json
+from mlflow_aifsm.verification import integer_execution
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was measured on one file.
+
+    Attributes:
+        facts: All measured facts; reading the file again gives the same.
+        files: Digests of the ``.onnx`` file and its external data.
+        sha256: One digest for the whole file set.
+        tables: Rows by table name: ``quantizers`` and ``zeros``.
+    """
+
+    facts: tuple[Fact, ...]
+    files: tuple[FileDigest, ...]
+    sha256: str
+    tables: Mapping[str, tuple[Mapping[str, Json], ...]] = field(default_factory=dict)
+
+
+def measure(path: Path, against: Path | None = None, *, pruning_logged: bool = False) -> Measurement:
+    """Everything that can be read from the ONNX file at ``path``; nothing is run on data.
+
+    Args:
+        path: The delivered file; its external data lies beside it.
+        against: The float file it was made from, to find activation functions that were lost.
+        pruning_logged: Whether a pruning step is on record, so that zeros are expected.
+
+    Raises:
+        InputError: If a file is missing, damaged, or no ONNX file.
+    """
+    file = opened(Path(path))
+    rows = quantizers.read(file)
+    zeros = sparsity.read_zeros(file, rows)
+    facts = (
+        *graph_facts.facts(file),
+        *quantizer_facts.facts(file, against, rows),
+        *sparsity.facts(file, pruning_logged=pruning_logged, zeros=zeros),
+        *integer_execution.facts(file.path),
+    )
+    tables = {"quantizers": tuple(quantizer_facts.table(rows)), "zeros": tuple(sparsity.table(zeros))}
+    return Measurement(facts, file.files, set_digest(file.files), tables)

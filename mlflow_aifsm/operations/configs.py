@@ -1,0 +1,79 @@
+"""What is asked of an operation, as frozen values: the asked side of a record, and what one compares.
+
+Each config holds the keywords of the tool it stands for, verbatim, so that nobody learns a second vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow_aifsm.errors import InputError
+
+BATCH = "batch"
+"""Word for ``dynamic_shapes``: the first axis of every input is dynamic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Onnx:
+    """Freezing to ONNX with the dynamo exporter of PyTorch.
+
+    Args:
+        opset: Operator set version of the default domain; the exporter's own choice if None. The exporter may write another
+            one: the log holds both.
+        dynamic_shapes: ``"batch"`` for a dynamic first axis of every input, or what ``torch.export.export`` takes under that
+            name. None keeps an exported program's dynamic axes, and fixes those of a module to the example's.
+        strip_source_paths: Whether to take out the stack traces, with absolute paths of the source code, that the exporter
+            writes into nodes (ED-324 6.4.3.6h); the bytes then do not depend on where the project lies.
+
+    Raises:
+        InputError: If ``opset`` is no positive integer.
+    """
+
+    opset: int | None = None
+    dynamic_shapes: Any = None
+    strip_source_paths: bool = True
+
+    def __post_init__(self) -> None:
+        if self.opset is not None and (isinstance(self.opset, bool) or not isinstance(self.opset, int) or self.opset < 1):
+            raise InputError("opset", got=repr(self.opset), expected="a positive integer, or None")
+        if isinstance(self.dynamic_shapes, str) and self.dynamic_shapes != BATCH:
+            raise InputError("dynamic_shapes", got=repr(self.dynamic_shapes), expected=f"'{BATCH}', or what torch.export takes")
+
+
+@dataclass(frozen=True, slots=True)
+class NNCF:
+    """Post-training quantization with ``nncf.quantize``; its own keywords, verbatim, None for NNCF's default.
+
+    Args:
+        preset: ``"performance"``, ``"mixed"`` or ``nncf.QuantizationPreset``.
+        target_device: ``"ANY"``, ``"CPU"`` … or ``nncf.TargetDevice``.
+        subset_size: Number of calibration samples to use.
+        fast_bias_correction: Whether the fast algorithm corrects biases, where bias correction is on.
+        model_type: ``"transformer"`` or ``nncf.ModelType``.
+        ignored_scope: ``nncf.IgnoredScope`` or its keywords.
+        advanced_parameters: ``nncf.AdvancedQuantizationParameters`` or its keywords, nested ones as mappings.
+    """
+
+    preset: Any = None
+    target_device: Any = None
+    subset_size: int = 300
+    fast_bias_correction: bool = True
+    model_type: Any = None
+    ignored_scope: Any = None
+    advanced_parameters: Any = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.subset_size, bool) or not isinstance(self.subset_size, int) or self.subset_size < 1:
+            raise InputError("subset_size", got=repr(self.subset_size), expected="a positive integer")
+
+
+FOR_ONNXRUNTIME = NNCF(
+    advanced_parameters={"disable_bias_correction": True, "activations_quantization_params": {"per_channel": False}}
+)
+"""What ``quantize`` asks of NNCF where the caller asks nothing.
+
+ONNX Runtime runs a convolution in integers only if its activations have one scale a layer; NNCF's own default gives depthwise
+convolutions one a channel. NNCF's fast bias correction moves the border of padded convolutions, which costs small networks
+several points of accuracy, so it is off until it is measured both ways.
+"""

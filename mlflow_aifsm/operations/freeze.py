@@ -1,0 +1,111 @@
+"""``freeze``: a trained model becomes a frozen one, with its Model Conversion Log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mlflow_aifsm import lineage, scratch
+from mlflow_aifsm.backends import exporters
+from mlflow_aifsm.capture.environment import package_fact
+from mlflow_aifsm.facts import captured
+from mlflow_aifsm.hooks.context import record_conversion
+from mlflow_aifsm.lineage import VerifiedModel
+from mlflow_aifsm.operations import sources
+from mlflow_aifsm.operations.configs import Onnx
+from mlflow_aifsm.operations.sources import SourceModel
+from mlflow_aifsm.recording import Recording
+from mlflow_aifsm.result import Result
+from mlflow_aifsm.verification.criterion import CONVERSION, Verification
+
+PACKAGES = ("torch", "onnx", "onnxscript")
+"""What the exporter depends on directly."""
+
+
+def freeze(
+    model: Any,
+    example_inputs: Any = None,
+    config: Onnx | None = None,
+    *,
+    verified_model: str | None = None,
+    verification: Verification | None = None,
+    responsible: str | None = None,
+    log_id: str | None = None,
+    run_id: str | None = None,
+    nested: bool | None = None,
+    registered_model_name: str | None = None,
+) -> Result:
+    """Freezes a PyTorch model to ONNX, verifies the file, and logs both with the Model Conversion Log (AI-FSM PhIMT0002).
+
+    An active MLflow run is joined and not ended; without one, a run is started for the log. A model in training mode is frozen
+    as a copy in evaluation mode, which the log says; the caller's model stays as it is.
+
+    Args:
+        model: A module, an exported program, or the ``models:/`` or ``runs:/`` URI of an MLflow PyTorch model.
+        example_inputs: Inputs the model can be called with: a tensor or array, a tuple of them, or a dict by argument name. The
+            logged input example if None and ``model`` is a URI.
+        config: What to ask of the exporter.
+        verified_model: URI of the verified learning model; ``model`` itself where that is a URI.
+        verification: Held-out data and criterion; the largest difference to ``model`` decides.
+        responsible: The person who converts.
+        log_id: Id of the log; a log of the same id is superseded. Derived from model and run if None.
+        run_id: Run to write to, finished or not.
+        nested: Whether to write to a child run; None for where the run holds a conversion log already.
+        registered_model_name: Name to register the frozen model under.
+
+    Returns:
+        The frozen file, where it was logged, and the record.
+
+    Raises:
+        InputError: If model, example or id do not fit; nothing was logged then.
+        NotFoundError: If the model or the run does not exist.
+        ConversionError: If the exporter fails; the run then holds a log that says so.
+        TrackingError: If MLflow refuses; frozen file and record are then kept on disk.
+
+    Example:
+        >>> frozen = freeze("models:/digits/1", verification=Verification(images))  # doctest: +SKIP
+        >>> frozen.verification.passed  # doctest: +SKIP
+        True
+    """
+    asked = config or Onnx()
+    uri = verified_model or (model if isinstance(model, str) else None)
+    verified = lineage.resolve(uri) if uri and ":/" in uri else VerifiedModel("", uri) if uri else None
+    origin = lineage.resolve(model) if isinstance(model, str) and model != uri else verified
+    source = sources.opened(model, example_inputs, origin)
+    exporters.shapes(asked.dynamic_shapes, source.args)
+    with record_conversion(
+        verified_model=verified,
+        responsible=responsible,
+        log_id=log_id,
+        run_id=run_id,
+        nested=nested,
+        registered_model_name=registered_model_name,
+    ) as log:
+        _convert(log, source, asked, loaded=isinstance(model, str))
+        if verification is not None:
+            log.verify(source.reference, verification, CONVERSION)
+    return log.finished
+
+
+def _convert(log: Recording, source: SourceModel, asked: Onnx, *, loaded: bool) -> None:
+    log.add(*source.facts)
+    log.note(*source.notes)
+    if not loaded:
+        log.input((), source.sha256)
+    log.add(captured("converter.framework", f"PyTorch {torch.__version__}", str(torch.__version__), source="torch.__version__"))
+    log.add(package_fact("converter.packages", PACKAGES))
+    if asked.opset is not None:
+        log.add(captured("asked.opset", f"opset {asked.opset}", asked.opset, source="argument config"))
+    exported = exporters.to_onnx(
+        source.model,
+        source.args,
+        scratch.folder() / "model.onnx",
+        opset=asked.opset,
+        dynamic_shapes=asked.dynamic_shapes,
+        strip_source_paths=asked.strip_source_paths,
+    )
+    log.call("converter.call", exported.function, exported.arguments)
+    if exported.stripped:
+        log.note(f"Stack traces with source paths were taken out of {exported.stripped} nodes of the frozen file.")
+    log.output(exported.path)

@@ -1,0 +1,1 @@
+"""Evidence into documents: one block tree, one writer a format; draws values, fetches nothing."""

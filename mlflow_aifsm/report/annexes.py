@@ -1,0 +1,157 @@
+"""The annexes after section 5: the evidence behind the table, so that the template's own part stays recognisable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mlflow_aifsm.facts import Fact, Json, State
+from mlflow_aifsm.record import Check, Evidence, Record
+from mlflow_aifsm.report.annex_tables import plain_table, series_table
+from mlflow_aifsm.report.annex_verification import verification
+from mlflow_aifsm.report.blocks import Badge, Block, Cell, Heading, Items, Mark, Row, Table, Text
+from mlflow_aifsm.report.cells import finding_notice, gap, remedy
+from mlflow_aifsm.report.words import code, line, quiet, readable, strong
+
+PACKAGES = ("converter.packages", "quantization.packages", "pruning.packages")
+
+UNITS = {"memory": "memory (bytes)"}
+
+
+def annexes(evidence: Evidence) -> tuple[Block, ...]:
+    """All annexes, A to F; an empty part says why it is empty."""
+    parts = (
+        ("Verification", verification(evidence.record)),
+        ("Quantizers and sparsity by layer", _layers(evidence)),
+        ("Environment and packages", _environment(evidence.record)),
+        ("Manifest and chain", _manifest(evidence)),
+        ("Gaps and findings", _gaps(evidence)),
+        ("Notes", _notes(evidence.record)),
+    )
+    blocks: list[Block] = []
+    for letter, (title, content) in zip("ABCDEF", parts, strict=True):
+        blocks += [Heading(1, f"Annex {letter}", Text(title), new_page=letter == "A"), *content]
+    return tuple(blocks)
+
+
+def _layers(evidence: Evidence) -> Iterable[Block]:
+    for name, title in (("quantizers", "Quantizers"), ("sparsity", "Sparsity")):
+        yield Heading(2, "", Text(title))
+        yield from series_table(name, evidence.tables.get(name, ()))
+
+
+def _facts(record: Record) -> dict[str, tuple[str, Json]]:
+    """Text and data of each known fact that the entries hold, by the fact's name."""
+    facts: dict[str, tuple[str, Json]] = {}
+    for row in record.template.fields:
+        entry = record.entries[row.key]
+        beside = {fact.name: (fact.value.text, fact.value.data) for fact in entry.beside if _is_known(fact)}
+        own = {row.fact: (entry.value.text, entry.value.data)} if entry.state.strength else {}
+        facts = {**beside, **facts, **own}
+    return facts
+
+
+def _is_known(fact: Fact) -> bool:
+    return fact.state is not State.NOT_RECORDED and fact.state is not State.NOT_APPLICABLE
+
+
+def _environment(record: Record) -> Iterable[Block]:
+    facts = _facts(record)
+    yield Heading(2, "", Text("Environment"))
+    yield from _detailed(facts.get("environment.host"), "The environment was not recorded.")
+    yield Heading(2, "", Text("Packages"))
+    found = [facts[name] for name in PACKAGES if name in facts]
+    for position, value in enumerate(found):
+        if value not in found[:position]:
+            yield from _detailed(value, "")
+    if not found:
+        yield line("No package was recorded.")
+
+
+def _detailed(value: tuple[str, Json] | None, absent: str) -> Iterable[Block]:
+    if value is None:
+        yield line(absent)
+    elif isinstance(value[1], dict) and value[1]:
+        yield plain_table(
+            ("Name", "Value"), ((_name(str(name)), readable(item)) for name, item in value[1].items()), widths=(30, 70)
+        )
+    else:
+        yield line(value[0])
+
+
+def _name(key: str) -> str:
+    return UNITS.get(key, key.replace("_", " "))
+
+
+def _manifest(evidence: Evidence) -> Iterable[Block]:
+    record = evidence.record
+    yield Heading(2, "", Text("Record"))
+    yield line("SHA-256 of", code("record.json"), "as it is stored:", code(evidence.sha256))
+    if record.supersedes is not None:
+        yield line("Supersedes the record", code(record.supersedes.sha256), "of run", code(record.supersedes.run_id))
+    for title, files, digest in (
+        ("Input files", record.input_files, record.input_sha256),
+        ("Delivered files", record.output_files, record.output_sha256),
+    ):
+        yield Heading(2, "", Text(title))
+        rows = tuple((file.path, f"{file.size:,}", file.sha256) for file in files)
+        yield (
+            plain_table(("File", "Bytes", "SHA-256"), rows, (30, 14, 56), codes=(2,)) if rows else line("No file was recorded.")
+        )
+        yield line("SHA-256 of the set:", code(digest) if digest else strong("not recorded"))
+    yield Heading(2, "", Text("Looked at again"))
+    yield from _checks(evidence.checks)
+
+
+def _checks(checks: tuple[Check, ...]) -> Iterable[Block]:
+    if not checks:
+        yield line("Nothing was looked at again when this document was made.")
+        return
+    rows = tuple(
+        Row(tuple(Cell((part,)) for part in (line(check.what), line(_outcome(check)), line(check.detail)))) for check in checks
+    )
+    yield Table((Text("What"), Text("Outcome"), Text("Seen")), rows, widths=(34, 18, 48))
+
+
+def _outcome(check: Check) -> Badge:
+    words = {True: ("holds", Mark.GOOD), False: ("broken", Mark.BAD), None: ("not looked at", Mark.NEUTRAL)}
+    return Badge(*words[check.holds])
+
+
+def _gaps(evidence: Evidence) -> Iterable[Block]:
+    record = evidence.record
+    yield Heading(2, "", Text("Gaps"))
+    rows = tuple(_gap_row(record, key, evidence.target) for key in (row.key for row in record.gaps))
+    total = len(record.template.counted)
+    yield (
+        Table((Text("Field"), Text("Why, and the line that fills it")), rows, widths=(30, 70))
+        if rows
+        else line(f"None: all {total} fields that the template asks for are answered.")
+    )
+    yield from _open_rows(record)
+    yield Heading(2, "", Text("Findings"))
+    found = tuple(_finding_row(record, number) for number in range(len(record.findings)))
+    yield Table((Text("Field"), Text("Finding")), found, widths=(30, 70)) if found else line("None.")
+
+
+def _gap_row(record: Record, key: str, target: str) -> Row:
+    row, entry = record.template.field(key), record.entries[key]
+    return Row((_named(record, key), Cell((line(gap(row, entry)), line(code(remedy(row, entry, target)))))))
+
+
+def _finding_row(record: Record, number: int) -> Row:
+    finding = record.findings[number]
+    return Row((_named(record, finding.field), Cell((finding_notice(finding),))))
+
+
+def _named(record: Record, key: str) -> Cell:
+    return Cell((line(record.template.field(key).label), line(code(key))))
+
+
+def _open_rows(record: Record) -> Iterable[Block]:
+    rows = [row.label for row in record.template.fields if row.open_row and not record.entries[row.key].answers(row)]
+    if rows:
+        yield line(quiet(f"Open rows without an answer, which the template only invites: {', '.join(rows)}."))
+
+
+def _notes(record: Record) -> Iterable[Block]:
+    yield Items(tuple(line(note) for note in record.notes)) if record.notes else line("No note was made.")

@@ -1,0 +1,220 @@
+"""What a document is made of: frozen blocks that hold all words and no markup.
+
+Every string of a document stands in a `Text` or a `Badge`, and both make it visible: code points that a reader cannot see, or
+that turn the reading direction round, are spelled out. So a writer has nothing to do but to escape for its own format.
+Writers join the spans of a paragraph as `joined` says.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+JOINERS = frozenset("\n\t\u200c\u200d")
+"""Invisible code points that stay: line breaks, tabs, and the joiners that scripts such as Persian and Hindi need."""
+
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that show nothing: control, format (with them the bidirectional overrides), surrogate, separators."""
+
+CLOSING = frozenset({".", ",", ")", ")."})
+"""Spans that stand close to the one before them."""
+
+
+class Tone(StrEnum):
+    """How a piece of text is set."""
+
+    PLAIN = "plain"
+    STRONG = "strong"
+    QUIET = "quiet"
+    CODE = "code"
+    ALARM = "alarm"
+
+
+class Mark(StrEnum):
+    """The colour of a badge or notice; its words always stand beside the colour."""
+
+    GOOD = "good"
+    KNOWN = "known"
+    SAID = "said"
+    NEUTRAL = "neutral"
+    BAD = "bad"
+
+
+class Role(StrEnum):
+    """What a paragraph or a row is to its neighbours."""
+
+    BODY = "body"
+    META = "meta"
+    ASIDE = "aside"
+    HEAD = "head"
+    GROUP = "group"
+    OPEN = "open"
+
+
+def visible(text: str) -> str:
+    """``text`` with every control, format, surrogate and line-separator code point spelled as an escape, line breaks kept."""
+    return "".join(_spelled(char) if _hidden(char) else char for char in text.replace("\r\n", "\n"))
+
+
+def _hidden(char: str) -> bool:
+    return unicodedata.category(char) in HIDDEN and char not in JOINERS
+
+
+def _spelled(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of running text."""
+
+    text: str
+    tone: Tone = Tone.PLAIN
+    kind: ClassVar[str] = "text"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", visible(self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """One or two words in a coloured box."""
+
+    text: str
+    mark: Mark
+    kind: ClassVar[str] = "badge"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", visible(self.text))
+
+
+Span = Text | Badge
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """Spans that run on."""
+
+    spans: tuple[Span, ...]
+    role: Role = Role.BODY
+    kind: ClassVar[str] = "paragraph"
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    items: tuple[Paragraph, ...]
+    kind: ClassVar[str] = "items"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Lines that must not be overlooked."""
+
+    mark: Mark
+    lines: tuple[Paragraph, ...]
+    kind: ClassVar[str] = "notice"
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A section's heading: its level from 1, its number (``4``, ``Annex A``; empty for none), its title."""
+
+    level: int
+    number: str
+    title: Text
+    new_page: bool = False
+    kind: ClassVar[str] = "heading"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table."""
+
+    blocks: tuple[Paragraph | Notice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row; a row of role ``GROUP`` has one cell that spans the table."""
+
+    cells: tuple[Cell, ...]
+    role: Role = Role.BODY
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table; the first cell of each row is its heading.
+
+    Attributes:
+        columns: Column headings.
+        rows: Rows in order.
+        widths: Width of each column in percent.
+        caption: Caption above the table; None for none.
+    """
+
+    columns: tuple[Text, ...]
+    rows: tuple[Row, ...]
+    widths: tuple[int, ...]
+    caption: Text | None = None
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """The first page: whose document, which log, in what state, and the names it goes by."""
+
+    organisation: Text
+    project: Text
+    title: Text
+    subject: Text
+    status: Badge
+    state: tuple[Text, ...]
+    meaning: Text
+    notices: tuple[Notice, ...]
+    pairs: tuple[tuple[Text, Text], ...]
+
+
+Block = Heading | Paragraph | Items | Notice | Table
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole document; ``header`` and ``footer`` stand on every printed page."""
+
+    title: Text
+    header: Text
+    footer: Text
+    cover: Cover
+    blocks: tuple[Block, ...]
+
+
+def joined(parts: Iterable[Span]) -> Iterator[tuple[str, Span]]:
+    """Each span that is not empty with what stands before it: one space, or nothing at the start and before closing marks."""
+    first = True
+    for part in parts:
+        if part.text:
+            yield "" if first or part.text in CLOSING else " ", part
+            first = False
+
+
+def spans(block: Block) -> Iterator[Span]:
+    """Every span of a block, in reading order."""
+    match block:
+        case Heading():
+            yield block.title
+        case Paragraph():
+            yield from block.spans
+        case Items() | Notice():
+            for line in block.items if isinstance(block, Items) else block.lines:
+                yield from line.spans
+        case Table():
+            yield from (block.caption,) if block.caption else ()
+            yield from block.columns
+            for cell in (cell for row in block.rows for cell in row.cells):
+                for part in cell.blocks:
+                    yield from spans(part)

@@ -1,0 +1,51 @@
+"""What is open in a log, and what still holds: for the terminal, and as data."""
+
+from __future__ import annotations
+
+from mlflow_aifsm.facts import Json
+from mlflow_aifsm.record import Check, Evidence, unstructure
+from mlflow_aifsm.report.summary import verification_line
+
+WORDS = {True: "holds", False: "BROKEN", None: "not looked at"}
+
+
+def checklist(evidence: Evidence) -> str:
+    """The log's state, then a line for each gap, finding and check; a gap is followed by the line that fills it."""
+    record = evidence.record
+    rows = [
+        ("", record.state_line),
+        ("verification", verification_line(record.verification)),
+        *(("failed", record.failure) for _ in range(bool(record.failure))),
+    ]
+    for gap in record.gaps:
+        entry = record.entries[gap.key]
+        rows += [("unanswered", f"{gap.key} ({gap.label}): {entry.reason or f'{entry.state}, {gap.basis} needed'}")]
+        rows += [("", (entry.remedy or gap.remedy).replace("{target}", evidence.target))]
+    for finding in record.open_findings:
+        rows += [("finding", f"{finding.code} in {finding.field}: asked {finding.asked or 'nothing'}, found {finding.measured}")]
+        rows += [("", finding.effect)]
+    rows += [(WORDS[check.holds], _check(check)) for check in evidence.checks]
+    return "\n".join((f"{record.template.title} {record.log_id}: {evidence.status}", *(f"  {word:<14}{text}" for word, text in rows)))
+
+
+def checklist_data(evidence: Evidence) -> Json:
+    """The same as JSON data: status, gaps with remedies, findings, checks."""
+    record = evidence.record
+    gaps = [
+        {"key": gap.key, "label": gap.label, "reason": record.entries[gap.key].reason, "remedy": record.entries[gap.key].remedy}
+        for gap in record.gaps
+    ]
+    return {
+        "log_id": record.log_id,
+        "log": record.template.log,
+        "run_id": record.run_id,
+        "status": str(evidence.status),
+        "state": record.state_line,
+        "unanswered": gaps,
+        "findings": [unstructure(finding) for finding in record.open_findings],
+        "checks": [unstructure(check) for check in evidence.checks],
+    }
+
+
+def _check(check: Check) -> str:
+    return f"{check.what}: {check.detail}"

@@ -1,0 +1,48 @@
+"""Blocks into one self-contained HTML file: no script, nothing remote, every string escaped.
+
+MLflow shows it in a sandboxed frame from a blob URL, so style and content have to be in the file; the policy in its head
+forbids everything else.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from mlflow_aifsm.record import Evidence
+from mlflow_aifsm.report.blocks import Document, joined
+from mlflow_aifsm.report.document import document
+
+
+def write(evidence: Evidence) -> bytes:
+    """The report of ``evidence`` as UTF-8 HTML; same evidence, same bytes."""
+    return render(document(evidence))
+
+
+def render(made: Document) -> bytes:
+    """A document as UTF-8 HTML."""
+    return _page().render(document=made, css=Markup(_read("html.css"))).encode("utf-8")  # noqa: S704
+
+
+def css_string(text: str) -> Markup:
+    r"""``text`` as the inside of a CSS string, every code point but plain letters and digits as ``\hex``.
+
+    A style sheet is not HTML, so HTML's escapes do not hold there.
+    """
+    return Markup("".join(char if char.isascii() and char.isalnum() else f"\\{ord(char):x} " for char in text))  # noqa: S704
+
+
+@cache
+def _page() -> Template:
+    environment = Environment(
+        loader=FunctionLoader(_read), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(css_string=css_string, joined=joined)
+    return environment.get_template("page.html.j2")
+
+
+def _read(name: str) -> str:
+    return (resources.files("mlflow_aifsm.report") / name).read_text("utf-8")

@@ -1,0 +1,37 @@
+"""The fields of a template as a table in the terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mlflow_aifsm.template import Field, Section, Template
+
+WIDTH = 170
+"""Columns of the table where no terminal says how wide it is."""
+
+
+def listing(template: Template) -> None:
+    """Prints key, label, where logged, what fills it and its basis, a line a field."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    table = Table(title=Text(f"{template.title} ({template.id} v{template.version}): {len(template.counted)} fields"), title_justify="left")
+    for column in ("key", "label", "logged as", "filled by", "basis"):
+        table.add_column(column, overflow="fold")
+    for section in template.sections:
+        _add(table, section)
+    console.print(table)
+
+
+def _add(table: Table, section: Section) -> None:
+    if section.title:
+        table.add_section()
+        table.add_row("", Text(section.title, style="bold"))
+    for row in section.fields:
+        table.add_row(row.key, Text(_label(row)), row.log_as, Text(row.filled_by), str(row.basis))
+
+
+def _label(row: Field) -> str:
+    return f"… {row.label}" if row.open_row else row.label

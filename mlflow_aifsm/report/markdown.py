@@ -1,0 +1,122 @@
+"""Blocks into Markdown that renders on GitHub and reads well in a diff; every string escaped, no image, no link."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from mlflow_aifsm.record import Evidence
+from mlflow_aifsm.report.blocks import (
+    Badge,
+    Block,
+    Cell,
+    Cover,
+    Document,
+    Heading,
+    Items,
+    Notice,
+    Paragraph,
+    Role,
+    Row,
+    Span,
+    Table,
+    Text,
+    Tone,
+    joined,
+)
+from mlflow_aifsm.report.document import document
+
+MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
+"""Characters that begin markup anywhere; an underscore inside a word does not."""
+AUTOLINK = re.compile(r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\bGH)(?=-\d)", re.IGNORECASE)
+"""Places where GitHub would make a mention, a reference or a link of plain text; an empty comment there stops it."""
+LINE_START = re.compile(r"^([#+=>-]|\d+(?=[.)]))")
+"""What would make a heading, list or quotation of a paragraph that begins with it."""
+ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def write(evidence: Evidence) -> bytes:
+    """The report of ``evidence`` as UTF-8 Markdown; same evidence, same bytes."""
+    return render(document(evidence))
+
+
+def render(made: Document) -> bytes:
+    """A document as UTF-8 Markdown."""
+    parts = [*_cover(made.cover), *(_block(block) for block in made.blocks), "---", _paragraph((made.footer,))]
+    return ("\n\n".join(part for part in parts if part) + "\n").encode("utf-8")
+
+
+def escape(text: str) -> str:
+    """``text`` so that GitHub shows its characters and makes nothing of them; line breaks as ``<br>``."""
+    entities = "".join(ENTITIES.get(char, char) for char in text)
+    plain = AUTOLINK.sub("<!-- -->", MARKUP.sub(lambda found: f"\\{found.group()}", entities))
+    return plain.strip().replace("\t", " ").replace("\n", "<br>")
+
+
+def _span(span: Span) -> str:
+    text = escape(span.text)
+    if isinstance(span, Badge):
+        return f"<kbd>{text}</kbd>"
+    forms = {Tone.STRONG: "**{}**", Tone.ALARM: "**{}**", Tone.CODE: "<code>{}</code>"}
+    return forms.get(span.tone, "{}").replace("{}", text)
+
+
+def _run(spans: Iterable[Span]) -> str:
+    return "".join(space + _span(span) for space, span in joined(spans))
+
+
+def _paragraph(spans: Iterable[Span]) -> str:
+    return LINE_START.sub(lambda found: f"{found.group()}\\" if found.group().isdigit() else f"\\{found.group()}", _run(spans))
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading():
+            return f"{'#' * (block.level + 1)} {_run((Text(block.number), block.title))}"
+        case Paragraph():
+            return _paragraph(block.spans)
+        case Items():
+            return "\n".join(f"- {_paragraph(item.spans)}" for item in block.items)
+        case Notice():
+            return "\n>\n".join(f"> {_paragraph(line.spans)}" for line in block.lines)
+        case Table():
+            return _table(block)
+
+
+def _table(table: Table) -> str:
+    head = [_piped(map(_span, table.columns)), _piped("---" for _ in table.columns)]
+    rows = [_row(row, len(table.columns)) for row in table.rows]
+    caption = [f"*{_span(table.caption)}*", ""] if table.caption else []
+    return "\n".join((*caption, *head, *rows))
+
+
+def _row(row: Row, width: int) -> str:
+    cells = [_cell(cell) for cell in row.cells] + [""] * (width - len(row.cells))
+    if row.role in (Role.GROUP, Role.HEAD):
+        cells[0] = f"**{cells[0]}**"
+    if row.role is Role.OPEN:
+        cells[0] = f"*{cells[0]}*"
+    return _piped(cells)
+
+
+def _cell(cell: Cell) -> str:
+    lines = (part.lines if isinstance(part, Notice) else (part,) for part in cell.blocks)
+    return "<br>".join(_run(line.spans) for group in lines for line in group)
+
+
+def _piped(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cover(cover: Cover) -> Iterable[str]:
+    yield _paragraph((cover.organisation, Text("·"), cover.project))
+    yield f"# {_span(cover.title)}"
+    yield _paragraph((Text(cover.subject.text, Tone.STRONG),))
+    lines = (
+        (Text(cover.status.text.upper(), Tone.STRONG), cover.meaning),
+        (Text(" · ".join(part.text for part in cover.state)),),
+    )
+    yield "\n>\n".join(f"> {_paragraph(line)}" for line in lines)
+    yield from map(_block, cover.notices)
+    rows = (_piped((_span(name), _span(value))) for name, value in cover.pairs)
+    yield "\n".join((_piped(("Document", "")), _piped(("---", "---")), *rows))

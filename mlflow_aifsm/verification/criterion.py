@@ -1,0 +1,196 @@
+"""What a verification must show, declared before it runs: replication for a conversion, limits for an optimization.
+
+ED-324 / ARP6983 (draft 5b) 6.4.3.6e knows two criteria for a model's replication: exact (no difference), and approximated
+(the largest gap between the outputs on a given data set does not exceed epsilon). An optimized model is no replication; it
+has limits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.samples import Data
+from mlflow_aifsm.verification.decisions import Decision
+
+DEFAULT_EPSILON = 1e-4
+"""Between the benign difference of a float32 export, 5e-6, and the smallest fault to be seen, weights through float16, 3e-3."""
+DEFAULT_ACCURACY_DROP = 0.01
+"""Loss that a well done 8-bit quantization stays within (Wu et al. 2020, arXiv 2004.09602)."""
+
+AT_LEAST = frozenset({"sqnr_db", "agreement"})
+"""Limits from below; all others are limits from above."""
+LIMITS: Mapping[str, str] = {
+    **{name: f"{name}_diff" for name in ("max", "p999", "p99", "mean")},
+    **{name: name for name in ("sqnr_db", "flips", "flip_upper_95", "agreement", "accuracy_drop", "worst_class_drop")},
+}
+"""Names of limits, and the number each one limits; ``<metric>_drop`` of a given metric besides."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verification:
+    """What to verify a model with, and what it must show.
+
+    Args:
+        data: Anything that ``Data`` takes, or a ``Data``; held out from training and calibration.
+        labels: One label a sample, unless the data hold them.
+        epsilon: Largest absolute difference of outputs that passes, in output units; 0 asks for exact replication.
+        reason: Why this epsilon, or these limits.
+        preprocess: The deployed preprocessing of one raw sample, as in ``Data``.
+        decision: From outputs (an array, or a dict of arrays for several outputs, ``[n, …]``) to decisions ``[n, …]``; without
+            it, outputs that look like class scores decide by their largest.
+        metrics: Functions ``(labels, decisions) -> number`` by name, called once for all samples, before and after, where more
+            is better; one called ``accuracy`` takes the place of the tool's own.
+        outputs: Outputs that the delivered model gave on the target device for the same samples in the same order: an array,
+            or a dict of arrays by output name. The comparison takes them instead of running the model here.
+        limits: What an optimized model must keep, by name of the number: upper limits for ``max``, ``p999``, ``p99``, ``mean``
+            (output units), ``flips`` (count), ``flip_upper_95``, ``accuracy_drop``, ``worst_class_drop`` (ratios), lower limits
+            for ``sqnr_db`` (dB) and ``agreement`` (ratio); upper limits for ``<name>_drop`` of the given metrics.
+        batch_size: Samples run at a time.
+
+    Raises:
+        InputError: If two arguments contradict each other, or one is out of its range.
+    """
+
+    data: Any
+    labels: Any = None
+    epsilon: float | None = None
+    reason: str | None = None
+    preprocess: Callable[[Any], Any] | None = None
+    decision: Decision | None = None
+    metrics: Mapping[str, Callable[[Any, Any], float]] | None = None
+    outputs: Any = None
+    limits: Mapping[str, float] | None = None
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if self.epsilon is not None and self.limits is not None:
+            raise InputError("epsilon and limits are both given", remedy="limit 'max' instead of epsilon")
+        if self.reason and self.epsilon is None and self.limits is None:
+            raise InputError("a reason is given, but neither epsilon nor limits", remedy="pass epsilon= or limits=")
+        if self.epsilon is not None and not _is_number(self.epsilon, least=0):
+            raise InputError("epsilon", got=self.epsilon, expected="a finite number of at least 0")
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise InputError("batch_size", got=self.batch_size, expected="an integer of at least 1")
+        _check_limits(self.limits or {}, {*LIMITS, *(f"{name}_drop" for name in self.metrics or {})})
+        if isinstance(self.data, Data):
+            _check_once(self, self.data)
+
+    @property
+    def described(self) -> Data:
+        """The data with labels and preprocessing, wherever they were given."""
+        given = self.data if isinstance(self.data, Data) else Data(self.data)
+        labels = given.labels if self.labels is None else self.labels
+        return Data(given.source, given.name, given.version, self.preprocess or given.preprocess, labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """What the numbers of a verification are judged by.
+
+    Attributes:
+        epsilon: Largest absolute difference that passes, or None.
+        limits: Limits by name of the number.
+        reason: Why; empty if nobody gave one.
+        declared: Whether a person set it; a default limits only what was measured.
+    """
+
+    epsilon: float | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    declared: bool = True
+
+    def applied_to(self, numbers: Mapping[str, Any]) -> Criterion:
+        """The criterion for what was measured: a default drops limits of what was not, a declared one keeps them."""
+        kept = {name: limit for name, limit in self.limits.items() if self.declared or _number_of(name) in numbers}
+        return Criterion(self.epsilon, kept, self.reason, self.declared)
+
+    @property
+    def batch_tolerance(self) -> float | None:
+        """How far a sample run alone may be from itself in a batch: epsilon, or for exact replication the tool's own.
+
+        Exactness compares two models on the same batch; one model may sum in another order where the batch is of another size.
+        """
+        return None if self.epsilon is None else self.epsilon or DEFAULT_EPSILON
+
+    @property
+    def metric(self) -> str:
+        """Name of the numbers that are compared."""
+        return ", ".join(_number_of(name) for name in self.bounds)
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """All limits by name, epsilon among them."""
+        return {**({} if self.epsilon is None else {"max": self.epsilon}), **self.limits}
+
+    @property
+    def text(self) -> str:
+        """``exact``, ``approximate``, the limits, or that none was set."""
+        if self.epsilon is not None:
+            return "approximate" if self.epsilon else "exact"
+        return self.limits_text or "no limit was set"
+
+    @property
+    def limits_text(self) -> str:
+        """All limits as inequalities, epsilon among them; empty if there are none."""
+        return ", ".join(map(_bound, self.bounds, self.bounds.values()))
+
+    @property
+    def justification(self) -> str:
+        """The reason, or whose default it is, or that none was given."""
+        return self.reason or ("set by the caller, no reason given" if self.declared else "tool default, not justified")
+
+    def misses(self, numbers: Mapping[str, Any]) -> tuple[str, ...]:
+        """What does not hold, one phrase a limit; a limit of a number that could not be measured does not hold."""
+        return tuple(miss for name, limit in self.bounds.items() if (miss := _miss(name, numbers.get(_number_of(name)), limit)))
+
+
+CONVERSION = Criterion(epsilon=DEFAULT_EPSILON, declared=False)
+"""Criterion of a conversion, where the caller sets none: approximate replication."""
+OPTIMIZATION = Criterion(limits={"accuracy_drop": DEFAULT_ACCURACY_DROP}, declared=False)
+"""Criterion of an optimization, where the caller sets none: accuracy where there are labels, else only finite outputs."""
+
+
+def criterion_of(verification: Verification, default: Criterion) -> Criterion:
+    """The criterion the caller declared, else ``default``."""
+    if verification.epsilon is None and verification.limits is None:
+        return default
+    return Criterion(verification.epsilon, dict(verification.limits or {}), verification.reason or "")
+
+
+def _bound(name: str, limit: float) -> str:
+    return f"{name} {'≥' if name in AT_LEAST else '≤'} {limit:g}"
+
+
+def _number_of(limit: str) -> str:
+    return LIMITS.get(limit, limit)
+
+
+def _miss(name: str, number: float | None, limit: float) -> str:
+    if number is None:
+        return f"{name} could not be measured"
+    holds = number >= limit if name in AT_LEAST else number <= limit
+    return "" if holds else f"{name} is {number:.4g}, limit {limit:g}"
+
+
+def _is_number(value: Any, least: float = -math.inf) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= least
+
+
+def _check_limits(limits: Mapping[str, float], known: set[str]) -> None:
+    for name, limit in limits.items():
+        if name not in known:
+            nearest = get_close_matches(str(name), known, 1)
+            raise InputError(f"unknown limit '{name}'", expected=f"'{nearest[0]}'" if nearest else ", ".join(sorted(known)))
+        if not _is_number(limit):
+            raise InputError(f"limit '{name}'", got=limit, expected="a finite number")
+
+
+def _check_once(verification: Verification, data: Data) -> None:
+    for name in ("labels", "preprocess"):
+        if getattr(verification, name) is not None and getattr(data, name) is not None:
+            raise InputError(f"{name} is given twice", got=f"{name}= and Data({name}=)", remedy="give it once")

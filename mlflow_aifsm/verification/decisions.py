@@ -1,0 +1,160 @@
+"""What the outputs decide, and whether the decision changed: flips with their exact bound, accuracy, recall by class.
+
+Equal accuracy does not mean equal behaviour: a pruned model can be right as often, on other samples (Hooker et al. 2019,
+"What Do Compressed Deep Neural Networks Forget?", arXiv 1911.05248). So changed decisions are counted, and each class stands
+for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import betaincinv
+
+from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.sources import Array, as_array
+
+CONFIDENCE = 0.95
+FEWEST_CLASSES = 2
+"""A single score decides nothing without a threshold, which the outputs do not tell."""
+
+Decision = Callable[[Any], Any]
+"""From outputs to decisions ``[n, …]``: called with the array of a model of one output, with a dict of arrays for several."""
+
+
+def upper_bound(events: int, trials: int, confidence: float = CONFIDENCE) -> float:
+    """Largest rate that ``events`` in ``trials`` do not rule out: exact and one-sided, ratio in [0, 1].
+
+    Source: Clopper and Pearson 1934, "The use of confidence or fiducial limits illustrated in the case of the binomial".
+    With no event in n samples it is about 3/n, so a small set never proves that nothing changes.
+    """
+    return 1.0 if events >= trials else float(betaincinv(events + 1, trials - events, confidence))
+
+
+def class_of(outputs: Mapping[str, Array]) -> Array | None:
+    """The class of each sample if the first output looks like class scores: floats ``[n, c]`` with c ≥ 2; else None."""
+    scores = next(iter(outputs.values()))
+    looks_like_scores = len(scores.shape[1:]) == 1 and scores.shape[1] >= FEWEST_CLASSES and scores.dtype.kind == "f"
+    return np.argmax(scores, axis=-1) if looks_like_scores else None
+
+
+def decide(outputs: Mapping[str, Array], decision: Decision | None) -> Array | None:
+    """Decisions of one batch by ``decision``, or by the class scores; None where there are none.
+
+    Raises:
+        InputError: If ``decision`` returns something that is no array.
+    """
+    if decision is None:
+        return class_of(outputs)
+    return as_array(decision(next(iter(outputs.values())) if len(outputs) == 1 else dict(outputs)))
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """One class: its label, its number of samples, and the share of them that was decided right, before and after."""
+
+    label: str
+    samples: int
+    before: float
+    after: float
+
+    @property
+    def drop(self) -> float:
+        """Recall before minus after, ratio in [-1, 1]."""
+        return self.before - self.after
+
+
+class Decisions:
+    """Decisions of the reference (before) and of the candidate (after), gathered batch by batch, with labels if there are any.
+
+    A decision and a label a sample are kept, never outputs: a few bytes a sample.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[Array] = []
+        self._after: list[Array] = []
+        self._labels: list[Array] = []
+
+    def add(self, before: Array | None, after: Array | None, labels: Array | None, samples: int) -> None:
+        """Adds one batch: decisions and labels ``[n, …]``, None where there are none.
+
+        Raises:
+            InputError: If decisions do not number the samples.
+        """
+        if labels is not None:
+            self._labels.append(labels)
+        if before is None or after is None:
+            return
+        for decided in (before, after):
+            if decided.shape[:1] != (samples,):
+                raise InputError(
+                    "decisions do not fit the samples", got=f"shape {list(decided.shape)}", expected=f"[{samples}, …]"
+                )
+        self._before.append(before)
+        self._after.append(after)
+
+    @property
+    def before(self) -> Array:
+        """Decisions of the reference, ``[n, …]``; empty if there are none."""
+        return _joined(self._before)
+
+    @property
+    def after(self) -> Array:
+        """Decisions of the candidate, ``[n, …]``; empty if there are none."""
+        return _joined(self._after)
+
+    @property
+    def labels(self) -> Array:
+        """Labels, ``[n, …]``; empty if there are none."""
+        return _joined(self._labels)
+
+    @property
+    def numbers(self) -> dict[str, float | str]:
+        """All numbers by name; those that need decisions or labels only where there are some."""
+        if not self._before:
+            return {}
+        count = len(self.before)
+        flips = int(np.count_nonzero(_per_sample(self.before != self.after)))
+        rates = {"flips": flips, "agreement": 1 - flips / count, "flip_upper_95": upper_bound(flips, count)}
+        return {**rates, **(self._accuracy() if self._judgeable else {})}
+
+    @property
+    def recalls(self) -> tuple[Recall, ...]:
+        """Recall by class, in the order of the labels; empty without labels of one axis."""
+        if not self._judgeable or self.labels.ndim != 1:
+            return ()
+        labels, before, after = self.labels, self.before == self.labels, self.after == self.labels
+        return tuple(_recall(str(label), before[labels == label], after[labels == label]) for label in np.unique(labels))
+
+    @property
+    def _judgeable(self) -> bool:
+        return bool(self._labels and self._before) and self.labels.shape == self.before.shape
+
+    def _accuracy(self) -> dict[str, float | str]:
+        before, after = (float(np.mean(decided == self.labels)) for decided in (self.before, self.after))
+        overall = {"accuracy_before": before, "accuracy_after": after, "accuracy_drop": before - after}
+        return {**overall, **_worst(self.recalls)}
+
+
+def _worst(recalls: tuple[Recall, ...]) -> dict[str, float | str]:
+    """The class that lost most; among equals the one that is now recognised least."""
+    if not recalls:
+        return {}
+    worst = max(recalls, key=lambda recall: (recall.drop, -recall.after))
+    shares: dict[str, float | str] = {"worst_class_recall_before": worst.before, "worst_class_recall_after": worst.after}
+    return {"worst_class": worst.label, **shares, "worst_class_drop": worst.drop}
+
+
+def _recall(label: str, before: Array, after: Array) -> Recall:
+    return Recall(label, len(before), float(before.mean()), float(after.mean()))
+
+
+def _per_sample(changed: Array) -> Array:
+    return np.asarray(changed.reshape(len(changed), -1).any(axis=1))
+
+
+def _joined(parts: list[Array]) -> Array:
+    return np.concatenate(parts) if parts else np.empty(0)

@@ -1,0 +1,43 @@
+"""Whether a model's outputs depend on anything but its input: on the run, or on the other samples of the batch.
+
+An active Dropout shows only in a second run of the same batch; a BatchNorm that takes its statistics from the batch agrees with
+its source model on every batch, and shows only when samples run alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlflow_aifsm.samples import Batch
+from mlflow_aifsm.verification.distance import largest_difference
+from mlflow_aifsm.verification.session import OnnxSession
+
+PROBED = 8
+"""Samples of the first batch that are run one by one."""
+
+
+def invariance(session: OnnxSession, batch: Batch, outputs: Batch) -> dict[str, float]:
+    """Largest absolute differences of ``outputs`` to other runs of the same samples, in output units.
+
+    Args:
+        session: The delivered model.
+        batch: Inputs ``[n, …]`` by name, in the dtypes the model takes.
+        outputs: What the model gave for them.
+
+    Returns:
+        ``repeat_diff`` between two runs of the batch, and ``batch_invariance`` between samples run together and one by one,
+        where the model has a free batch axis and there are two samples.
+    """
+    count = len(next(iter(batch.values())))
+    found = {"repeat_diff": largest_difference(outputs, session.run(batch), count)}
+    if session.fixed_batch is None and count > 1:
+        found["batch_invariance"] = _alone_or_together(session, batch, min(count, PROBED))
+    return found
+
+
+def _alone_or_together(session: OnnxSession, batch: Batch, count: int) -> float:
+    together = session.run({name: array[:count] for name, array in batch.items()})
+    alone = [session.run({name: array[index : index + 1] for name, array in batch.items()}) for index in range(count)]
+    batched = [name for name, array in together.items() if array.shape[:1] == (count,)]
+    joined = {name: np.concatenate([outputs[name] for outputs in alone]) for name in batched}
+    return largest_difference({name: together[name] for name in batched}, joined, count)

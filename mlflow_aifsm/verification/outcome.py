@@ -1,0 +1,123 @@
+"""From numbers to the result of a verification and its facts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow_aifsm.facts import Fact, Finding, Json, captured, jsonable
+from mlflow_aifsm.record import VerificationResult
+from mlflow_aifsm.samples import Data, Samples
+from mlflow_aifsm.verification.criterion import Criterion
+from mlflow_aifsm.verification.decisions import Recall
+
+FACTS: Mapping[str, tuple[str, str]] = {
+    "verification.max_diff": ("max_diff", "{max_diff:.3g}"),
+    "verification.p99_diff": ("p99_diff", "{p99_diff:.3g}"),
+    "verification.sqnr_db": ("sqnr_db", "{sqnr_db:.1f} dB"),
+    "verification.flips": (
+        "flips",
+        "{flips} of {samples} decisions changed; rate at most {flip_upper_95:.2%} with 95 % confidence",
+    ),
+    "verification.accuracy": ("accuracy_after", "{accuracy_after:.4f}, {accuracy_before:.4f} before"),
+    "verification.accuracy_drop": ("accuracy_drop", "{accuracy_drop:.4f}"),
+}
+"""Facts that are one number: which one, and its text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one pass over the data yielded.
+
+    Attributes:
+        samples: The data, read through.
+        runtime: Runtime of record.
+        numbers: All numbers by name.
+        failures: Why the outputs cannot be judged, whatever the criterion.
+        recalls: Recall by class, where there are labels.
+        target: Where the delivered model's outputs came from.
+    """
+
+    samples: Samples
+    runtime: str
+    numbers: Mapping[str, float | str]
+    failures: tuple[str, ...]
+    recalls: tuple[Recall, ...]
+    target: str
+
+
+def outcome(measurement: Measurement, default: Criterion) -> tuple[VerificationResult, list[Fact]]:
+    """The result of ``measurement`` under the criterion, and all facts that were measured."""
+    criterion = default.applied_to(measurement.numbers)
+    failures = (*measurement.failures, *_batch_failure(measurement, criterion))
+    misses = criterion.misses(measurement.numbers)
+    samples = measurement.samples
+    result = VerificationResult(
+        **_asked(criterion),
+        passed=not failures and not misses,
+        samples=samples.count,
+        data=_titled(samples.name, samples.version),
+        data_sha256=samples.digest,
+        runtime=measurement.runtime,
+        numbers=jsonable(measurement.numbers),
+        failure="; ".join(failures),
+        target=measurement.target,
+    )
+    return result, [_fact(result, criterion, (*failures, *misses), measurement.recalls), *_number_facts(measurement)]
+
+
+def could_not_run(criterion: Criterion, data: Data, reason: str) -> tuple[VerificationResult, list[Fact]]:
+    """The failed result of a verification that broke off, and the one fact there is."""
+    result = VerificationResult(**_asked(criterion), passed=False, data=_titled(data.name, data.version), failure=reason)
+    return result, [_fact(result, criterion, (f"it could not run: {reason}",), ())]
+
+
+def _asked(criterion: Criterion) -> dict[str, Json]:
+    metric = criterion.metric or "none: only finite, repeatable outputs are asked for"
+    reason = criterion.justification if criterion.declared else ""
+    return {"criterion": criterion.text, "metric": metric, "epsilon": criterion.epsilon, "reason": reason}
+
+
+def _batch_failure(measurement: Measurement, criterion: Criterion) -> tuple[str, ...]:
+    """Without epsilon only NaN fails: dynamic quantization takes its ranges from the batch, and rightly depends on it."""
+    difference = float(measurement.numbers.get("batch_invariance", 0.0))
+    tolerance = sys.float_info.max if criterion.batch_tolerance is None else criterion.batch_tolerance
+    if difference <= tolerance:
+        return ()
+    return (f"outputs depend on the other samples of the batch: alone and together they differ by {difference:.3g}",)
+
+
+def _fact(result: VerificationResult, criterion: Criterion, failed: tuple[str, ...], recalls: tuple[Recall, ...]) -> Fact:
+    verdict = "passed" if result.passed else "failed"
+    why = f": {'; '.join(failed)}" if failed else ""
+    limits = f", {criterion.limits_text}" if criterion.epsilon is not None else ""
+    reason = f" ({criterion.justification})" if criterion.bounds else ""
+    ran = f" {result.samples} samples of {result.data}, {result.runtime}, {result.target}." if result.samples else ""
+    text = f"Verification {verdict}{why}. Criterion: {criterion.text}{limits}{reason}.{ran}"
+    content = {"passed": result.passed, "criterion": criterion.text, "limits": criterion.bounds, "reason": result.reason}
+    measured = {"samples": result.samples, "data_sha256": result.data_sha256, "numbers": result.numbers, "failed": failed}
+    classes = {recall.label: {"samples": recall.samples, "before": recall.before, "after": recall.after} for recall in recalls}
+    findings = [_finding(criterion, failed)] if failed else []
+    data = {**content, **measured, "recall": classes}
+    source = result.runtime or "verification on this host"
+    return captured("verification.result", text, data, source=source, short=verdict, findings=findings)
+
+
+def _finding(criterion: Criterion, failed: tuple[str, ...]) -> Finding:
+    effect = "the delivered model does not do what its source model does, as far as was asked"
+    return Finding("criterion_missed", asked=criterion.limits_text or criterion.text, measured="; ".join(failed), effect=effect)
+
+
+def _number_facts(measurement: Measurement) -> list[Fact]:
+    known = {**measurement.numbers, "samples": measurement.samples.count}
+    source = f"{measurement.runtime}, {measurement.target}, on {measurement.samples.describe()}"
+    return [
+        captured(name, text.format(**known), known[number], source=source)
+        for name, (number, text) in FACTS.items()
+        if number in known
+    ]
+
+
+def _titled(name: str, version: str) -> str:
+    return f"{name} version {version}" if version else name
