@@ -32,6 +32,7 @@ class Config:
         id_pattern: Regular expression that a given log id must match as a whole.
         spool: Folder for what could not be written to MLflow.
         quiet: No summary after a verb.
+        traceback: The command line shows the traceback of an error that it did not expect.
         origins: Where each setting that is not the default came from.
     """
 
@@ -45,6 +46,7 @@ class Config:
     id_pattern: str = ""
     spool: str = "aifsm-spool"
     quiet: bool = False
+    traceback: bool = False
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def cover_of(self, log: str) -> dict[str, str]:
@@ -83,6 +85,8 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _typed(name: str, value: Any, origin: str) -> Any:

@@ -68,7 +68,13 @@ def set_digest(files: Iterable[FileDigest]) -> str:
         raise ValueError("no file to digest")
     if len(listing) == 1:
         return listing[0].sha256
-    return sha256_bytes("".join(f"{file.sha256}  {file.path}\n" for file in listing).encode("utf-8", "backslashreplace"))
+    return sha256_bytes("".join(map(_line, listing)).encode("utf-8", "backslashreplace"))
+
+
+def _line(file: FileDigest) -> str:
+    """A line of ``sha256sum``, which escapes a name that would break its line, and says so in front."""
+    name = file.path.replace("\\", r"\\").replace("\n", r"\n").replace("\r", r"\r")
+    return f"{'' if name == file.path else chr(92)}{file.sha256}  {name}\n"
 
 
 def differences(recorded: Iterable[FileDigest], found: Iterable[FileDigest]) -> tuple[str, ...]:

@@ -181,7 +181,8 @@ def jsonable(data: Any) -> Json:
     if isinstance(data, Mapping):
         return {str(key): jsonable(value) for key, value in data.items()}
     if isinstance(data, list | tuple | set | frozenset):
-        return [jsonable(item) for item in (sorted(data) if isinstance(data, set | frozenset) else data)]
+        ordered = sorted(data, key=lambda item: (type(item).__name__, item)) if isinstance(data, set | frozenset) else data
+        return [jsonable(item) for item in ordered]
     if callable(getattr(data, "tolist", None)):
         return jsonable(data.tolist())
     raise RecordError(f"a value of type {type(data).__name__}", expected="a JSON value")

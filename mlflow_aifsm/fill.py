@@ -15,7 +15,7 @@ ACCOUNTS = frozenset({"root", "admin", "administrator", "ci", "jenkins", "gitlab
 """Account names that are no person."""
 
 RESIDUE = re.compile(r"<Model_[^>]*>|Specify the framework|Format YYYY/MM/DD|^\s*(…|\.\.\.)\s*$|For instance:", re.IGNORECASE)
-"""Words of the template's guidance that must not survive in a finished log."""
+"""Words of the template's guidance that must not survive in a finished log; a cell that is nothing but its guidance is caught too."""
 
 
 def fill(template: Template, facts: Facts, declarations: Iterable[Declaration] = ()) -> dict[str, Entry]:
@@ -28,7 +28,8 @@ def lay_over(template: Template, entries: Mapping[str, Entry], declarations: Ite
     """``entries`` with declared values laid over them, in order; a measured value stays, and a contradiction is a finding."""
     laid = dict(entries)
     for declaration in declarations:
-        laid[declaration.key] = _declared(template.field(declaration.key), laid[declaration.key], declaration)
+        row = template.field(declaration.key)
+        laid[row.key] = _declared(row, laid[row.key], declaration)
     return laid
 
 
@@ -79,20 +80,30 @@ def _suspicious(row: Field, fact: Fact) -> tuple[Finding, ...]:
     if row.fact == "log.responsible" and fact.value.text.strip().lower() in ACCOUNTS:
         effect = "nobody stands for this log"
         found.append(Finding("responsible_is_account", asked="the name of a person", measured=fact.value.text, effect=effect))
-    if RESIDUE.search(fact.value.text):
+    if _is_residue(fact.value.text, row.guidance):
         effect = "the field says nothing about this model"
         found.append(Finding("template_residue", asked="a value", measured=fact.value.text, effect=effect))
     return tuple(found)
 
 
+def _is_residue(text: str, guidance: str) -> bool:
+    return bool(RESIDUE.search(text)) or ("".join(text.lower().split()) == "".join(guidance.lower().split()) != "")
+
+
 def _declared(row: Field, entry: Entry, said: Declaration) -> Entry:
     source = Source("declared", by=said.by, at=said.at)
     fact = Fact(row.fact, State.DECLARED, Value(said.value), source)
-    if entry.state.strength > State.DECLARED.strength and row.basis.strength > State.DECLARED.strength:
+    if _stays(row, entry):
         return _contradicted(entry, row, fact)
     suspicious = tuple(replace(finding, field=row.key) for finding in _suspicious(row, fact))
     kept = tuple(finding for finding in entry.findings if finding.code not in ("responsible_is_account", "template_residue"))
     return replace(entry, state=State.DECLARED, value=fact.value, source=source, findings=kept + suspicious, reason="", remedy="")
+
+
+def _stays(row: Field, entry: Entry) -> bool:
+    """What was measured stays, and so does what a person cannot answer: that it was seen, or that it does not apply."""
+    known = entry.state in (State.CAPTURED, State.NOT_APPLICABLE) and row.basis.strength > State.DECLARED.strength
+    return known or entry.state is State.MEASURED
 
 
 def _contradicted(entry: Entry, row: Field, said: Fact) -> Entry:

@@ -16,7 +16,6 @@ from typing import Any
 
 import mlflow.onnx
 import mlflow.pyfunc
-import mlflow.pytorch
 import numpy as np
 import onnx
 from mlflow.models import Model, ModelSignature
@@ -153,4 +152,7 @@ def _environment(folder: Path, requirements: list[str]) -> None:
 
 def load_pytorch(folder: Path) -> Any:
     """The module of an MLflow PyTorch model saved as pickle, loaded by MLflow, which unpickles it."""
+    # PyTorch is imported by it, and reading a log must not need PyTorch
+    import mlflow.pytorch
+
     return mlflow.pytorch.load_model(str(folder), map_location="cpu")

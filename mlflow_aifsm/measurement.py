@@ -21,7 +21,7 @@ class Measurement:
         facts: All measured facts; reading the file again gives the same.
         files: Digests of the ``.onnx`` file and its external data.
         sha256: One digest for the whole file set.
-        tables: Rows by table name: ``quantizers`` and ``zeros``.
+        tables: Rows by table name: ``quantizers`` and ``sparsity``.
     """
 
     facts: tuple[Fact, ...]
@@ -48,7 +48,7 @@ def measure(path: Path, against: Path | None = None, *, pruning_logged: bool = F
         *graph_facts.facts(file),
         *quantizer_facts.facts(file, against, rows),
         *sparsity.facts(file, pruning_logged=pruning_logged, zeros=zeros),
-        *integer_execution.facts(file.path),
+        *integer_execution.facts(file),
     )
-    tables = {"quantizers": tuple(quantizer_facts.table(rows)), "zeros": tuple(sparsity.table(zeros))}
+    tables = {"quantizers": tuple(quantizer_facts.table(rows)), "sparsity": tuple(sparsity.table(zeros))}
     return Measurement(facts, file.files, set_digest(file.files), tables)

@@ -7,19 +7,17 @@ identity. The template it was filled against travels inside it, so a record can 
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from enum import StrEnum
-from functools import cache, partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import cattrs
 
 from mlflow_aifsm.digests import FileDigest, sha256_bytes
 from mlflow_aifsm.errors import RecordError
-from mlflow_aifsm.facts import Fact, Finding, Json, Source, State, Value
-from mlflow_aifsm.template import Field, Template
+from mlflow_aifsm.facts import Fact, Finding, Json, Source, State, Value, jsonable
+from mlflow_aifsm.template import Field, Template, converter
 
 SCHEMA_VERSION = 1
 
@@ -106,6 +104,10 @@ class VerificationResult:
     numbers: Mapping[str, Json] = field(default_factory=dict)
     failure: str = ""
     target: str = "this host"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", jsonable(self.numbers))
+        object.__setattr__(self, "epsilon", None if self.epsilon is None else float(self.epsilon))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ class Record:
         Raises:
             RecordError: If a value has no JSON form.
         """
-        return dumps(_converter().unstructure(self))
+        return dumps(unstructure(self))
 
     @property
     def sha256(self) -> str:
@@ -270,7 +272,10 @@ class Evidence:
 
 
 def dumps(content: Json) -> bytes:
-    """Deterministic, readable UTF-8 JSON; code points that UTF-8 cannot hold are escaped, none is lost.
+    """Deterministic, readable UTF-8 JSON.
+
+    A lone surrogate, which UTF-8 cannot hold, is escaped and survives; JSON reads a high one followed by a low one as the one
+    character they stand for.
 
     Raises:
         RecordError: If a value has no JSON form.
@@ -290,7 +295,7 @@ def loads(data: bytes | str) -> Json:
     """
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"not JSON: {error}", remedy="restore the file from where it was logged") from error
 
 
@@ -300,37 +305,14 @@ def structure(content: Json, kind: type[T], name: str) -> T:
     Raises:
         RecordError: If it does not fit; the message names the place.
     """
+    if is_dataclass(kind) and not isinstance(content, dict):
+        raise RecordError(f"the {name} is no JSON object", got=type(content).__name__)
     try:
-        return _converter().structure(content, kind)
-    except cattrs.BaseValidationError as error:
+        return converter().structure(content, kind)
+    except (cattrs.BaseValidationError, TypeError) as error:
         raise RecordError(f"the {name} does not fit: {'; '.join(cattrs.transform_error(error))}") from error
 
 
 def unstructure(value: object) -> Json:
     """A frozen dataclass as plain JSON data."""
-    return _converter().unstructure(value)
-
-
-@cache
-def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    for kind in (str, int, bool):
-        # by identity: a hook for str would also be taken for the enums that derive from it
-        converter.register_structure_hook_func(partial(operator.is_, kind), _strict(kind))
-    converter.register_structure_hook_func(partial(operator.is_, float), _number)
-    return converter
-
-
-def _strict(kind: type) -> Any:
-    def check(value: Any, _: Any) -> Any:
-        if type(value) is not kind:
-            raise TypeError(f"{kind.__name__} expected, got {type(value).__name__}")
-        return value
-
-    return check
-
-
-def _number(value: Any, _: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"number expected, got {type(value).__name__}")
-    return float(value)
+    return converter().unstructure(value)

@@ -7,7 +7,7 @@ that raises is logged as failed, and its exception goes on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -92,11 +92,19 @@ class Recording:
         """
         self.declarations.append(Declaration(self.template.field(key).key, value, by, self.made_at))
 
-    def call(self, fact: str, function: str, arguments: dict[str, Json]) -> None:
-        """Records a call with resolved arguments, beside the script that made it."""
-        shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        data = {"function": function, "arguments": arguments, "source": _source_data(self.source)}
-        text = f"{function}({shown}); called from {self.source.text}"
+    def call(self, fact: str, function: str, arguments: Mapping[str, Json], shown: Mapping[str, Json] | None = None) -> None:
+        """Records a call with resolved arguments, beside the script that made it.
+
+        Args:
+            fact: The fact that holds it.
+            function: The function, with its module.
+            arguments: All arguments with resolved defaults.
+            shown: Those that the cell prints; all of them if None.
+        """
+        printed = ", ".join(f"{name}={value!r}" for name, value in (arguments if shown is None else shown).items())
+        rest = "" if shown is None else "; all other arguments are the function's defaults, which record.json holds"
+        text = f"{function}({printed}){rest}. Called from {self.source.text}"
+        data = {"function": function, "arguments": dict(arguments), "source": _source_data(self.source)}
         self.add(captured(fact, text, data, source=f"call of {function}", short=function))
 
     def input(self, files: Sequence[FileDigest], sha256: str, model_id: str = "") -> None:

@@ -114,6 +114,7 @@ def _path(source: str | Path) -> Source:
 
 
 def _parquet(path: Path, names: tuple[str, ...]) -> Iterator[Any]:
+    # imported here, because only a Parquet file needs it
     from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
 
     with ParquetFile(path) as file:

@@ -6,9 +6,10 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from enum import Enum
 from importlib import resources
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import cattrs
 
@@ -115,7 +116,7 @@ def parse(text: str, name: str) -> Template:
     try:
         data = tomllib.loads(text)
         sections = tuple(_section(section, name) for section in data.pop("section", []))
-        template = cattrs.Converter(forbid_extra_keys=True).structure({**data, "sections": ()}, Template)
+        template = converter().structure({**data, "sections": []}, Template)
     except tomllib.TOMLDecodeError as error:
         raise TemplateError(f"template {name} is not TOML: {error}") from error
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
@@ -136,6 +137,45 @@ def load(log: str) -> Template:
     return parse(file.read_text("utf-8"), file.name)
 
 
+@cache
+def converter() -> cattrs.Converter:
+    """Plain data into frozen dataclasses without guessing: a wrong type or an unknown name is an error."""
+    strict = cattrs.Converter(forbid_extra_keys=True)
+    for kind in (str, int, bool):
+        strict.register_structure_hook(kind, _exact)
+    strict.register_structure_hook(float, _number)
+    strict.register_structure_hook_factory(lambda kind: get_origin(kind) is tuple, _array)
+    return strict
+
+
+def _exact(value: Any, kind: type) -> Any:
+    # a hook for str is taken for the enums that derive from it, too
+    if issubclass(kind, Enum):
+        return kind(value)
+    if type(value) is not kind:
+        raise TypeError(f"{kind.__name__} expected, got {type(value).__name__}")
+    return value
+
+
+def _number(value: Any, _: type) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"number expected, got {type(value).__name__}")
+    return float(value)
+
+
+def _array(kind: Any, strict: cattrs.Converter) -> Any:
+    """Tuples, all of one type, from lists alone: a text is iterable, too, and a table is."""
+    args = get_args(kind)
+    items = list[args[0]]  # type: ignore[valid-type]
+    return partial(_as_tuple, strict.get_structure_hook(items), items, None if Ellipsis in args else len(args))
+
+
+def _as_tuple(hook: Any, items: Any, length: int | None, value: Any, _: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list) or length not in (None, len(value)):
+        raise TypeError(f"list{f' of {length}' if length else ''} expected, got {type(value).__name__}")
+    return tuple(hook(value, items))
+
+
 def _section(data: Mapping[str, Any], name: str) -> Section:
     title = str(data.get("title", ""))
     return Section(title, tuple(_field({**row, "group": title}, name) for row in data.get("field", [])))
@@ -143,7 +183,7 @@ def _section(data: Mapping[str, Any], name: str) -> Section:
 
 def _field(row: Mapping[str, Any], name: str) -> Field:
     try:
-        return cattrs.Converter(forbid_extra_keys=True).structure(row, Field)
+        return converter().structure(row, Field)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
         raise TemplateError(f"template {name}, field '{row.get('key', row.get('label', '?'))}': {_why(error)}") from error
 

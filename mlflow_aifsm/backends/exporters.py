@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator
@@ -31,12 +32,14 @@ class Exported:
         path: The file; weights above 64 MiB lie beside it.
         function: The function that was called.
         arguments: Its arguments with resolved defaults.
+        given: Those that were passed to it.
         stripped: Number of nodes from which a stack trace was taken.
     """
 
     path: Path
     function: str
     arguments: dict[str, Json]
+    given: dict[str, Json]
     stripped: int
 
 
@@ -68,16 +71,15 @@ def to_onnx(
         arguments["dynamic_shapes"] = shapes(dynamic_shapes, args)
     try:
         with _quiet():
-            program = torch.onnx.export(model, args, verbose=False, **arguments)
-            size = sum(value.const_value.nbytes for value in program.model.graph.initializers.values() if value.const_value)
-            arguments["external_data"] = size > EXTERNAL_DATA_ABOVE
+            program: Any = torch.onnx.export(model, args, verbose=False, **arguments)
+            arguments["external_data"] = _weight_bytes(program) > EXTERNAL_DATA_ABOVE
             stripped = _strip(program) if strip_source_paths else 0
             program.save(str(path), external_data=arguments["external_data"])
     except OSError as error:
         raise ConversionError(f"the frozen file cannot be written: {error}", remedy="free disk space, or set TMPDIR") from error
     except Exception as error:
         raise ConversionError(f"torch.onnx.export failed: {_cause(error)}", remedy=_remedy(error)) from error
-    return Exported(path, "torch.onnx.export", {name: _printable(value) for name, value in arguments.items()}, stripped)
+    return Exported(path, "torch.onnx.export", _resolved(arguments), {n: _printable(v) for n, v in arguments.items()}, stripped)
 
 
 def shapes(asked: Any, args: tuple[Any, ...]) -> Any:
@@ -97,6 +99,11 @@ def shapes(asked: Any, args: tuple[Any, ...]) -> Any:
                 remedy="pass an example of two or more samples",
             )
     return tuple({0: Dim.DYNAMIC} if isinstance(tensor, torch.Tensor) else None for tensor in args)
+
+
+def _weight_bytes(program: Any) -> int:
+    weights = (value.const_value for value in program.model.graph.initializers.values())
+    return sum(weight.nbytes for weight in weights if weight is not None)
 
 
 def _strip(program: Any) -> int:
@@ -133,6 +140,13 @@ def _remedy(error: BaseException) -> str:
     if "Invalid ranges" in text or "specialized" in text:
         return "an axis that is to be dynamic needs an example of at least 2 along it"
     return "the exception's cause holds the exporter's full report"
+
+
+def _resolved(given: dict[str, Any]) -> dict[str, Json]:
+    """All arguments but the model and its inputs: what was given, else the installed exporter's own defaults."""
+    parameters = inspect.signature(torch.onnx.export).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
+    return {name: _printable(value) for name, value in {**defaults, **given}.items()}
 
 
 def _printable(value: Any) -> Json:

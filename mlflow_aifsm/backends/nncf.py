@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -84,12 +85,34 @@ def estimator(arguments: Mapping[str, Json]) -> tuple[str, str]:
     Args:
         arguments: Resolved arguments, as ``quantize`` returns them.
     """
-    asked = ((arguments.get("advanced_parameters") or {}).get("activations_range_estimator_params")) or {}
-    ends = {end: asked.get(end) or {} for end in ("min", "max")}
-    if not any(value for end in ends.values() for value in end.values()):
-        return "range from the mean over samples of each sample's minimum and maximum (NNCF's default)", "mean_min_max"
-    words = {end: f"{how.get('aggregator_type') or 'default'} of {how.get('statistics_type') or 'default'}" for end, how in ends.items()}
-    return f"range from {words['min']} (minimum) to {words['max']} (maximum)", f"{words['min']} / {words['max']}"
+    asked = (arguments.get("advanced_parameters") or {}).get("activations_range_estimator_params") or {}
+    ends = [_end(asked.get(end) or {}) for end in ("min", "max")]
+    if ends == ["", ""]:
+        return "Range from the mean over samples of each sample's minimum and maximum (NNCF's default)", "mean_min_max"
+    low, high = (end or "NNCF's default" for end in ends)
+    return f"Range from {low} (lower end) to {high} (upper end)", f"{low} / {high}"
+
+
+def _end(how: Mapping[str, Json]) -> str:
+    kind, over = how.get("statistics_type"), how.get("aggregator_type")
+    return f"{over or 'default aggregate'} of {kind or 'default statistic'}" if kind or over else ""
+
+
+def flattened(arguments: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
+    """Nested arguments as one level with dotted names."""
+    flat: dict[str, Json] = {}
+    for name, value in arguments.items():
+        nested = isinstance(value, Mapping) and value
+        flat |= flattened(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return flat
+
+
+def differing(arguments: Mapping[str, Json]) -> dict[str, Json]:
+    """Those resolved arguments that are not NNCF's defaults, and the number of samples, with dotted names."""
+    parameters = inspect.signature(nncf.quantize).parameters
+    defaults = {name: parameters[name].default for name in arguments if parameters[name].default is not inspect.Parameter.empty}
+    usual = flattened(_resolved({**{name: None for name in arguments}, **defaults}))
+    return {name: value for name, value in flattened(arguments).items() if name == "subset_size" or usual.get(name) != value}
 
 
 def _resolved(given: Mapping[str, Any]) -> dict[str, Json]:

@@ -25,9 +25,12 @@ FOLDED = "FuseBatchNormIntoConv"
 """Name of the exporter's rewrite rule that folds BatchNormalization into the convolution before it."""
 
 STATE = re.compile(
-    r"(^|[._/])(exp_avg(_sq)?|max_exp_avg_sq|momentum_buffer|square_avg|optimizer|lr_schedulers?|scheduler|lr)($|[._/])"
+    r"(^|[._/])((exp_avg(_sq)?|max_exp_avg_sq|momentum_buffer|square_avg|optimizer|lr_schedulers?|scheduler)($|[._/])|lr$)"
 )
-REPARAMETRIZED = re.compile(r"(_orig|_mask|weight_g|weight_v|weight_u|parametrizations[.].*)$")
+"""Names under which optimizers and schedulers of the frameworks keep their state."""
+
+REPARAMETRIZED = re.compile(r"(_orig|(weight|bias)[^.]*_mask|weight_g|weight_v|weight_u|parametrizations[.].*)$")
+"""Names that pruning masks, weight norm, spectral norm and parametrizations give to tensors."""
 
 
 def eliminations(source: Path | OnnxFile) -> list[Fact]:
@@ -97,11 +100,9 @@ def _gradient_clipping(file: OnnxFile) -> Fact:
     found = [node for node in file.nodes if node.op_type in OPTIMIZERS or node.op_type.endswith("Grad")]
     if found:
         return _left(file, "graph.gradient_clipping", found, "gradient or optimizer operators", "the file trains when it runs")
-    clips = sum(node.op_type == "Clip" for node in file.nodes)
+    clips = [node for node in file.nodes if node.op_type == "Clip"]
     beside = (
-        f"; Clip stands {clips} times as an activation function (ReLU6, hardtanh), which is no gradient clipping"
-        if clips
-        else ""
+        f"; {_plural(clips, 'Clip node')} as activation function (ReLU6, hardtanh), not as gradient clipping" if clips else ""
     )
     return _eliminated(file, "graph.gradient_clipping", f"no gradient or optimizer node among {_all(file)}{beside}")
 

@@ -6,7 +6,7 @@ from onnx import NodeProto
 
 from mlflow_aifsm.capture.onnx_graph import OnnxFile, Scope, node_name
 from mlflow_aifsm.capture.quantizer import Quantizer
-from mlflow_aifsm.capture.quantizers import INTEGER_WEIGHT
+from mlflow_aifsm.capture.quantizers import INTEGER_WEIGHTS
 from mlflow_aifsm.facts import Fact, measured, not_applicable
 
 FLOAT_LAYERS = frozenset(
@@ -14,7 +14,7 @@ FLOAT_LAYERS = frozenset(
 )
 """Operators that multiply weights with data, and take quantized operands through DequantizeLinear."""
 
-INTEGER_LAYERS = frozenset({"QLinearConv", "QLinearMatMul", "QGemm", *INTEGER_WEIGHT})
+INTEGER_LAYERS = frozenset({"QLinearConv", "QLinearMatMul", "QGemm", *INTEGER_WEIGHTS})
 """Operators that multiply weights with data as integers."""
 
 WEIGHT_ONLY_LAYERS = frozenset({"MatMulNBits"})
@@ -28,34 +28,34 @@ def float_layers(file: OnnxFile, rows: tuple[Quantizer, ...]) -> list[Fact]:
     """
     if not rows:
         reason = f"no quantizer among {len(file.nodes)} nodes"
-        names = ("quantizers.float_layers", "recovery.partial")
-        return [not_applicable(name, reason, [], source=file.source) for name in names]
+        facts = ("quantizers.float_layers", "recovery.partial")
+        return [not_applicable(name, reason, [], source=file.source) for name in facts]
     by_state = _by_state(file)
     left, partial = by_state["none"], by_state["partial"]
     total = sum(len(found) for found in by_state.values())
-    text = f"{len(left)} of {total} layers in float" + (f": {', '.join(left)}" if left else "")
-    text += f"; only weights or only data quantized in {len(partial)}: {', '.join(partial)}" if partial else ""
-    short = f"{len(left)} of {total}" if left else "none"
-    return [measured("quantizers.float_layers", text, left, source=file.source, short=short), _partial(file, left, total, text)]
-
-
-def _partial(file: OnnxFile, left: list[str], total: int, text: str) -> Fact:
+    text = f"{len(left)} of {total} layers in float{_listed(left)}"
+    text += f"; only weights or only data quantized in {len(partial)}{_listed(partial)}" if partial else ""
+    names, short = [node_name(node) for node in left], f"{len(left)} of {total}"
+    fact = measured("quantizers.float_layers", text, names, source=file.source, short=short if left else "none")
     if not left:
-        reason = f"no layer is kept in higher precision: 0 of {total} layers in float"
-        return not_applicable("recovery.partial", reason, [], source=file.source)
-    return measured(
-        "recovery.partial", f"Partial quantization: {text}", left, source=file.source, short=f"{len(left)} of {total}"
-    )
+        reason = f"no layer is kept in higher precision: {text}"
+        return [fact, not_applicable("recovery.partial", reason, [], source=file.source)]
+    return [fact, measured("recovery.partial", f"Partial quantization: {text}", names, source=file.source, short=short)]
 
 
-def _by_state(file: OnnxFile) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {"full": [], "partial": [], "none": []}
+def _by_state(file: OnnxFile) -> dict[str, list[NodeProto]]:
+    found: dict[str, list[NodeProto]] = {"full": [], "partial": [], "none": []}
     for scope in file.scopes:
         for node in scope.nodes:
-            state = _state(scope, node)
-            if state:
-                found[state].append(f"{node_name(node)} ({node.op_type})")
+            if state := _state(scope, node):
+                found[state].append(node)
     return found
+
+
+def _listed(nodes: list[NodeProto], most: int = 10) -> str:
+    names = [f"{node_name(node)} ({node.op_type})" for node in nodes]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f": {', '.join(names[:most])}{more}" if names else ""
 
 
 def _state(scope: Scope, node: NodeProto) -> str:

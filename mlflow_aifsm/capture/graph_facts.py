@@ -38,7 +38,7 @@ def facts(source: Path | OnnxFile) -> list[Fact]:
 
 def _interface(file: OnnxFile, name: str, rows: list[dict[str, Json]]) -> Fact:
     text = "; ".join(f"{row['name']} {row['dtype']} [{', '.join(map(str, row['shape']))}]" for row in rows)
-    return measured(name, text or "none", rows, source=file.source)
+    return measured(name, text or "no tensor", rows, source=file.source)
 
 
 def _opset(file: OnnxFile) -> Fact:
@@ -59,7 +59,7 @@ def _producer(file: OnnxFile) -> Fact:
 def _operators(file: OnnxFile) -> Fact:
     counts = dict(sorted(Counter(node.op_type for node in file.nodes).items(), key=lambda item: (-item[1], item[0])))
     text = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return measured("graph.operators", text or "none", counts, source=file.source, short=f"{len(file.nodes)} nodes")
+    return measured("graph.operators", text or "no node", counts, source=file.source, short=f"{len(file.nodes)} nodes")
 
 
 def _size(file: OnnxFile) -> Fact:

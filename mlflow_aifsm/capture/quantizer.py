@@ -110,7 +110,8 @@ class Quantizer:
             return 1 + math.ceil(math.log2(self.magnitude))
         if self.codes_min is None or self.codes_max is None:
             return self.bits
-        return max(1, math.ceil(math.log2(self.codes_max - self.codes_min + 1)))
+        span = max(self.codes_max, *self.zero_point) - min(self.codes_min, *self.zero_point)
+        return max(1, math.ceil(math.log2(span + 1)))
 
     @property
     def formula(self) -> str:

@@ -32,9 +32,16 @@ OPERANDS = dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd",
 BIASES = {"QLinearConv": 8, "QGemm": 6}
 """Operators with an int32 bias, and which input it is; its scale is that of the data times that of the weight."""
 
-INTEGER_WEIGHT: dict[str, tuple[int, int | None, int]] = {"ConvInteger": (1, None, 3), "MatMulInteger": (1, None, 3)}
-INTEGER_WEIGHT |= {"DynamicQuantizeMatMul": (1, 2, 3), "MatMulIntegerToFloat": (1, 3, 5)}
-"""Operators with a quantized weight: which inputs are codes, scale (None: in a multiplication behind) and zero point."""
+INTEGER_WEIGHTS: dict[str, tuple[tuple[int, int | None, int], ...]] = {
+    "ConvInteger": ((1, None, 3),),
+    "MatMulInteger": ((1, None, 3),),
+}
+INTEGER_WEIGHTS |= {"DynamicQuantizeMatMul": ((1, 2, 3),), "MatMulIntegerToFloat": ((1, 3, 5),), "QAttention": ((1, 4, 7),)}
+INTEGER_WEIGHTS |= {"DynamicQuantizeLSTM": ((1, 8, 9), (2, 10, 11))}
+"""Operators with quantized weights: which inputs are codes, scale (None: in a multiplication behind) and zero point."""
+
+DYNAMIC = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
+"""Operators that set the range of their data at run time."""
 
 BYTE = 8
 BITS = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32}
@@ -77,7 +84,7 @@ def read(source: Path | OnnxFile) -> tuple[Quantizer, ...]:
 
 
 def _of_node(file: OnnxFile, scope: Scope, node: NodeProto) -> Iterator[tuple[Quantizer, tuple[str, ...]]]:
-    if node.op_type in ("DynamicQuantizeLinear", "DynamicQuantizeMatMul"):
+    if node.op_type in DYNAMIC:
         layer = _layer(scope, node, node.output[0])
         yield Quantizer(node.input[0], ACTIVATION, *layer, "uint8", 8), (node.input[0], "dynamic")
     if node.op_type == "MatMulNBits":
@@ -92,23 +99,29 @@ def _of_node(file: OnnxFile, scope: Scope, node: NodeProto) -> Iterator[tuple[Qu
 def _sites(file: OnnxFile, scope: Scope, node: NodeProto) -> Iterator[_Site]:
     """Stored operands where they are read, computed ones where they are made, so that a pair of nodes is told once."""
     if node.op_type == "QuantizeLinear" or (node.op_type == "DequantizeLinear" and not _made_here(scope, node.input[0])):
-        yield _Site(file, scope, node, node.input[0], _at(node, 1), _at(node, 2))
+        yield _Site(file, scope, node, _looked_up(scope, node.input[0]), _at(node, 1), _at(node, 2))
     for start in OPERANDS.get(node.op_type, ()):
         if scope.initializer(node.input[start]) is not None:
             yield _Site(file, scope, node, node.input[start], _at(node, start + 1), _at(node, start + 2))
     if node.op_type in OUTPUT_SCALE:
         start = OUTPUT_SCALE[node.op_type]
         yield _Site(file, scope, node, node.output[0], _at(node, start), _at(node, start + 1))
-    if node.op_type in INTEGER_WEIGHT:
-        codes, scale, zero = INTEGER_WEIGHT[node.op_type]
+    for codes, scale, zero in INTEGER_WEIGHTS.get(node.op_type, ()):
         name = _scale_behind(scope, node) if scale is None else _at(node, scale)
         if scope.initializer(node.input[codes]) is not None:
             yield _Site(file, scope, node, node.input[codes], name, _at(node, zero))
 
 
 def _made_here(scope: Scope, name: str) -> bool:
-    made_by = scope.producer(name)
+    made_by = scope.producer(scope.origin(name))
     return made_by is not None and made_by.op_type in ("QuantizeLinear", *OUTPUT_SCALE)
+
+
+def _looked_up(scope: Scope, name: str) -> str:
+    """The stored table that ``name`` is a row of, as of an embedding, or a copy of; else ``name``."""
+    made_by = scope.producer(scope.origin(name))
+    table = made_by.input[0] if made_by is not None and made_by.op_type == "Gather" else scope.origin(name)
+    return table if scope.initializer(table) is not None else name
 
 
 def _scale_behind(scope: Scope, node: NodeProto) -> str:

@@ -24,6 +24,9 @@ NOTABLE = 0.05
 ROUNDING = 2
 """Zeros come from rounding as long as they are fewer than this many times the elements one code beside zero."""
 
+ONE_WEIGHT = frozenset({"Conv", "ConvTranspose", "Gemm"})
+"""Operators whose second input is a weight; that of MatMul may be data."""
+
 
 @dataclass(frozen=True, slots=True)
 class Zeros:
@@ -96,18 +99,34 @@ def facts(
 
 
 def _pattern(file: OnnxFile, rows: tuple[Zeros, ...], counted: str, *, pruning_logged: bool) -> Fact:
-    notable = [row for row in rows if row.notable]
-    if not notable:
-        rounding = ", no more than rounding makes" if any(row.ratio >= NOTABLE for row in rows) else ""
-        return not_applicable("pruning.patterns", f"no pruning: {counted}{rounding}", [], source=file.source)
-    worst = max(notable, key=lambda row: row.ratio)
-    text = f"{counted}, {worst.ratio:.1%} in {worst.tensor}"
+    notable, computed = [row for row in rows if row.notable], _computed(file)
+    if notable:
+        worst = max(notable, key=lambda row: row.ratio)
+        return _unexplained(f"{counted}, {worst.ratio:.1%} in {worst.tensor}", pruning_logged=pruning_logged)
+    if computed:
+        reason = f"the weights of {', '.join(computed)} are computed when the file runs, so their zeros are not in it"
+        return not_recorded("pruning.patterns", reason, "remove masks and reparametrizations before the export")
+    rounding = ", no more than rounding makes" if any(row.ratio >= NOTABLE for row in rows) else ""
+    return not_applicable("pruning.patterns", f"no pruning: {counted}{rounding}", [], source=file.source)
+
+
+def _unexplained(text: str, *, pruning_logged: bool) -> Fact:
     effect = "somebody removed weights, and the log does not say how"
     finding = Finding("zeros_without_pruning", asked="a pruning step on record", measured=text, effect=effect)
     remedy = "prune with mlflow_aifsm.prune, which records criterion and pattern"
-    return not_recorded(
-        "pruning.patterns", f"zeros found ({text}), pattern not analysed", remedy, () if pruning_logged else (finding,)
-    )
+    reason = f"zeros found ({text}), pattern not analysed"
+    return not_recorded("pruning.patterns", reason, remedy, () if pruning_logged else (finding,))
+
+
+def _computed(file: OnnxFile) -> list[str]:
+    """Layers whose weight is neither stored nor decoded from stored codes, as behind a mask or a reparametrization."""
+    found = []
+    for scope in file.scopes:
+        for node in (node for node in scope.nodes if node.op_type in ONE_WEIGHT):
+            made_by = scope.producer(origin := scope.origin(node.input[1]))
+            if made_by is not None and made_by.op_type != "DequantizeLinear" and scope.initializer(origin) is None:
+                found.append(node_name(node))
+    return found
 
 
 def _float(file: OnnxFile, coded: set[str]) -> Iterator[Zeros]:

@@ -20,18 +20,13 @@ from torch.nn.utils import parametrize
 
 from mlflow_aifsm.capture.evaluation_mode import (
     call_arguments,
-    evaluation_copy,
     flagged,
     in_training,
     is_exported,
     operator_calls,
-    to_evaluation,
-    training_flags,
 )
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, captured, not_recorded
-
-__all__ = ["Model", "evaluation_copy", "facts", "state_digest", "to_evaluation", "training_flags"]
 
 Model: TypeAlias = nn.Module | ExportedProgram
 """What can be read: a module, a graph module of an exported program, or the program itself."""

@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import click
 
+from mlflow_aifsm import config
 from mlflow_aifsm.errors import AifsmError
 
 COMMANDS: Mapping[str, str] = {
@@ -72,10 +73,17 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # noqa: BLE001
-        if os.environ.get("MLFLOW_AIFSM_TRACEBACK"):
+        if _traceback_wanted():
             raise
         words = " ".join(str(error).split())
         _fail(f"{type(error).__name__}: {words}; set MLFLOW_AIFSM_TRACEBACK=1 to see where.", 1)
+
+
+def _traceback_wanted() -> bool:
+    try:
+        return config.load().traceback
+    except AifsmError:
+        return False
 
 
 def _fail(line: str, code: int) -> None:

@@ -105,7 +105,7 @@ def _convert(log: Recording, source: SourceModel, asked: Onnx, *, loaded: bool) 
         dynamic_shapes=asked.dynamic_shapes,
         strip_source_paths=asked.strip_source_paths,
     )
-    log.call("converter.call", exported.function, exported.arguments)
+    log.call("converter.call", exported.function, exported.arguments, exported.given)
     if exported.stripped:
         log.note(f"Stack traces with source paths were taken out of {exported.stripped} nodes of the frozen file.")
     log.output(exported.path)

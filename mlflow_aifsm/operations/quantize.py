@@ -143,7 +143,7 @@ def _optimize(log: Recording, path: Path, session: OnnxSession, samples: Samples
     done = nncf.quantize(onnx.load(path), _Calibration(samples, session), keywords)
     delivered = scratch.folder() / "model.onnx"
     onnx.save(done.model, delivered)
-    log.call("quantization.call", "nncf.quantize", done.arguments)
+    log.call("quantization.call", "nncf.quantize", done.arguments, nncf.differing(done.arguments))
     log.add(captured("quantization.framework", f"NNCF {version('nncf')}", version("nncf"), source="installed packages"))
     log.add(package_fact("quantization.packages", PACKAGES), _calibration(done, samples, asked.subset_size))
     log.data(samples.name, samples.digest, "calibration")

@@ -6,6 +6,8 @@ from mlflow_aifsm.facts import Json
 from mlflow_aifsm.record import Check, Evidence, unstructure
 from mlflow_aifsm.report.summary import verification_line
 
+DECLARABLE = ("responsible_is_account", "template_residue", "input_unregistered")
+"""Findings that a declaration settles."""
 WORDS = {True: "holds", False: "BROKEN", None: "not looked at"}
 
 
@@ -23,7 +25,8 @@ def checklist(evidence: Evidence) -> str:
         rows += [("", (entry.remedy or gap.remedy).replace("{target}", evidence.target))]
     for finding in record.open_findings:
         rows += [("finding", f"{finding.code} in {finding.field}: asked {finding.asked or 'nothing'}, found {finding.measured}")]
-        rows += [("", finding.effect)]
+        remedy = record.template.field(finding.field).remedy.replace("{target}", evidence.target)
+        rows += [("", finding.effect + (f"; {remedy}" if finding.code in DECLARABLE else ""))]
     rows += [(WORDS[check.holds], _check(check)) for check in evidence.checks]
     return "\n".join((f"{record.template.title} {record.log_id}: {evidence.status}", *(f"  {word:<14}{text}" for word, text in rows)))
 

@@ -56,6 +56,12 @@ LEADS: Mapping[str, str] = {
 
 HEX = re.compile(r"[0-9a-f]{32,64}")
 
+EXACT = 1e15
+"""Whole numbers below it are printed with all their digits."""
+
+LISTED = 8
+"""Numbers that are listed; longer lists are told by their count and range."""
+
 
 def lead(name: str) -> str:
     """The words that lead in the fact called ``name``, without colon."""
@@ -83,7 +89,7 @@ def date(moment: str, form: str) -> str:
 def number(value: float) -> str:
     """A number with at most six significant digits; rounding never makes a whole number of one that is not."""
     if isinstance(value, int) or value.is_integer():
-        return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.6g}"
+        return f"{value:,.0f}" if abs(value) < EXACT else f"{value:.6g}"
     short = f"{value:.6g}"
     return repr(value) if float(short).is_integer() else short
 
@@ -91,10 +97,8 @@ def number(value: float) -> str:
 def readable(data: Json) -> str:
     """JSON data in one line: plain values as words, small mappings and lists spelled out, deeper ones as JSON."""
     match data:
-        case None:
-            return "not known"
-        case bool():
-            return "yes" if data else "no"
+        case None | bool():
+            return {None: "not known", True: "yes", False: "no"}[data]
         case int() | float():
             return number(data)
         case str():
@@ -108,7 +112,7 @@ def readable(data: Json) -> str:
 
 def _listed(data: list[Json]) -> str:
     numbers = [item for item in data if isinstance(item, int | float) and not isinstance(item, bool)]
-    if len(numbers) == len(data) > 8:
+    if len(numbers) == len(data) > LISTED:
         return f"{len(data)} values, {number(min(numbers))} to {number(max(numbers))}"
     return ", ".join(readable(item) for item in data) or "none"
 

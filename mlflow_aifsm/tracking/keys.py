@@ -80,8 +80,12 @@ def _value(entry: Entry, limit: int, log: str) -> str | None:
 
 
 def fitting(text: str, limit: int, log: str) -> str:
-    """``text`` itself, or, where MLflow would cut it, what it is and where it stands; never a part of it."""
-    if len(text) <= limit:
-        return text
-    digest = sha256_bytes(text.encode("utf-8", "backslashreplace"))
-    return f"{len(text)} characters, sha256 {digest}, see {folder(log)}/{RECORD}"
+    """``text`` itself, or, where MLflow would cut it, what it is and where it stands; never a part of it.
+
+    A lone surrogate, as a file name that is not UTF-8 brings it, is escaped: no database takes it.
+    """
+    encoded = text.encode("utf-8", "backslashreplace")
+    shown = encoded.decode("utf-8")
+    if len(shown) <= limit:
+        return shown
+    return f"{len(text)} characters, sha256 {sha256_bytes(encoded)}, see {folder(log)}/{RECORD}"

@@ -15,7 +15,7 @@ from mlflow_aifsm.record import Evidence, Record, dumps, unstructure
 from mlflow_aifsm.report.formats import write
 from mlflow_aifsm.tracking.keys import MANIFEST, OUTSIDE_MANIFEST, RECORD, REPORT
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 """First characters that make a spreadsheet run a cell's text."""
 
 
@@ -63,8 +63,10 @@ def _contents(record: Record, attachments: Attachments) -> dict[str, bytes]:
 
 def csv(rows: Sequence[Mapping[str, Json]]) -> bytes:
     """Rows as CSV in UTF-8; a text that a spreadsheet would run as a formula gets an apostrophe in front."""
-    frame = pd.DataFrame([{name: _inert(cell) for name, cell in row.items()} for row in rows])
-    return frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
+    # as objects, so that an integer beside an empty cell stays an integer
+    frame = pd.DataFrame([{name: _inert(cell) for name, cell in row.items()} for row in rows], dtype=object)
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _inert(cell: Json) -> Json:

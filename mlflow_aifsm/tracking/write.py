@@ -63,9 +63,9 @@ def place(log: str, run_id: str | None, nested: bool | None) -> Place:
     active = mlflow.active_run()
     if run_id is None and active is None:
         with speaking("starting a run"):
-            run = mlflow.start_run()
-        return Place(run.info.run_id, run.info.experiment_id, started=True)
-    joined = run_id or active.info.run_id
+            started = mlflow.start_run()
+        return Place(started.info.run_id, started.info.experiment_id, started=True)
+    joined = run_id or (active.info.run_id if active else "")
     with speaking(f"run {joined}", missing="'mlflow runs search' lists those that do"):
         run = client().get_run(joined)
     taken = tag(log, "log_id") in run.data.tags

@@ -14,7 +14,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from mlflow_aifsm.capture.float_layers import FLOAT_LAYERS, INTEGER_LAYERS, WEIGHT_ONLY_LAYERS
-from mlflow_aifsm.capture.onnx_graph import nodes, read
+from mlflow_aifsm.capture.onnx_graph import OnnxFile, nodes, opened, read
 from mlflow_aifsm.facts import Fact, Finding, measured, not_recorded
 
 INTEGER = INTEGER_LAYERS | {"QLinearConvTranspose", "QAttention", "DynamicQuantizeLSTM", "NhwcConvInteger"}
@@ -29,7 +29,7 @@ REFUSALS: tuple[type[Exception], ...] = (states.Fail, states.InvalidGraph, state
 REFUSALS += (states.NotImplemented, states.RuntimeException, states.NoModel, states.NoSuchFile, states.EPFail)
 
 
-def facts(path: Path) -> list[Fact]:
+def facts(source: Path | OnnxFile) -> list[Fact]:
     """``runtime.integer_operators`` and ``runtime.integer_ratio`` for ONNX Runtime's CPU provider at its default level.
 
     Layers are convolutions, matrix products and recurrent cells; the ratio is the share of them that compute on integers.
@@ -37,8 +37,9 @@ def facts(path: Path) -> list[Fact]:
     value and a finding ``runtime_refuses``.
 
     Raises:
-        InputError: If the file is no ONNX file.
+        InputError: If the file cannot be read.
     """
+    path = opened(source).path
     try:
         operators = _optimized(path)
     except REFUSALS as error:

@@ -18,7 +18,7 @@ FACTS: Mapping[str, tuple[str, str]] = {
     "verification.sqnr_db": ("sqnr_db", "{sqnr_db:.1f} dB"),
     "verification.flips": (
         "flips",
-        "{flips} of {samples} decisions changed; rate at most {flip_upper_95:.2%} with 95 % confidence",
+        "{flips} of {samples} decisions changed; rate at most {flip_upper_95:.2g} with 95 % confidence",
     ),
     "verification.accuracy": ("accuracy_after", "{accuracy_after:.4f}, {accuracy_before:.4f} before"),
     "verification.accuracy_drop": ("accuracy_drop", "{accuracy_drop:.4f}"),

@@ -42,7 +42,9 @@ def batches(count=10):
 
 
 def export(model, example, path, **options):
-    torch.onnx.export(model, (example,), str(path), dynamo=True, input_names=["x"], output_names=["y"], verbose=False, **options)
+    torch.onnx.export(
+        model, (example,), str(path), dynamo=True, input_names=["x"], output_names=["y"], verbose=False, **options
+    )
     return path
 
 

@@ -54,7 +54,9 @@ def test_the_canonical_digest_survives_another_name_inline_weights_and_stripped_
     assert canonical_digest(tmp_path / "inline.onnx") == canonical_digest(float_file)
 
 
-@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8, TensorProto.INT4, TensorProto.INT64])
+@pytest.mark.parametrize(
+    "kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8, TensorProto.INT4, TensorProto.INT64]
+)
 def test_typed_and_raw_weights_have_one_canonical_digest(tmp_path, kind):
     typed = helper.make_tensor("w", kind, [4], [1, -2, 3, -4])
     raw = numpy_helper.from_array(numpy_helper.to_array(typed), "w")
@@ -79,7 +81,10 @@ def test_a_changed_attribute_inside_a_subgraph_changes_the_canonical_digest(tmp_
 
 
 def with_subgraph(path, *, training):
-    ratio, mode = helper.make_tensor("r", TensorProto.FLOAT, [], [0.5]), helper.make_tensor("t", TensorProto.BOOL, [], [training])
+    ratio, mode = (
+        helper.make_tensor("r", TensorProto.FLOAT, [], [0.5]),
+        helper.make_tensor("t", TensorProto.BOOL, [], [training]),
+    )
     inner = helper.make_graph([helper.make_node("Dropout", ["x", "r", "t"], ["a"], name="inner_drop")], "then", [], VALUES[:0])
     inner.output.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, [2]))
     other = helper.make_graph([helper.make_node("Identity", ["x"], ["b"])], "else", [], VALUES[:0])

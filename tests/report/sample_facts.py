@@ -37,7 +37,7 @@ QUANTIZE = (
 )
 SCALE = (
     "s = (2^b − 1) / (α − β) for 5 activations; s = (2^(b−1) − 1) / α for 4 weights. "
-    "Annex B lists the scale, zero point, β and α of each."
+    "Annex B lists b, α, β, z, s and 1/s of each."
 )
 
 
@@ -124,19 +124,36 @@ def optimization_facts() -> list[Fact]:
 
 def quantizer_rows() -> Iterable[dict[str, Json]]:
     """One row for each quantized tensor."""
-    for number, channels in enumerate((8, 16, 16, 10), start=1):
-        weight = {"tensor": f"conv{number}.weight", "kind": "weight", "dtype": "int8", "bits": 8, "levels": 255, "axis": 0}
-        scales = [0.0021 + 0.0003 * step for step in range(channels)]
-        yield {**weight, "scale": scales, "zero_point": 0, "alpha": 0.2667, "beta": -0.2667}
-        output = {"tensor": f"/layer{number}/Relu_output_0", "kind": "activation", "dtype": "uint8", "bits": 8, "levels": 256}
-        yield {**output, "axis": None, "scale": 0.0104317, "zero_point": 0, "alpha": 2.66, "beta": 0.0}
+    for number in range(1, 5):
+        weight = {
+            "tensor": f"conv{number}.weight",
+            "kind": "weight",
+            "layer": f"node_conv_{number}",
+            "dtype": "int8",
+            "bits": 8,
+        }
+        yield {**weight, "granularity": "channel", "axis": 0, **_ranges((0.0021, 0.0066), (-0.8382, -0.2667), (0.2667, 0.8382))}
+        output = {"tensor": f"/layer{number}/Relu_output_0", "kind": "activation", "layer": "Relu", "dtype": "uint8", "bits": 8}
+        yield {**output, "granularity": "layer", "axis": None, **_ranges((0.0104314,) * 2, (0.0, 0.0), (2.66, 2.66))}
 
 
 def sparsity_rows() -> Iterable[dict[str, Json]]:
     """One row for each weight."""
-    for number, weights in enumerate((72, 1152, 2304, 2002), start=1):
-        tensor = {"tensor": f"conv{number}.weight", "shape": [weights], "weights": weights}
-        yield {**tensor, "zeros": 0, "ratio": 0.0, "pattern": "none"}
+    for number, size in enumerate((72, 1152, 2304, 2002), start=1):
+        yield {
+            "tensor": f"conv{number}.weight",
+            "layer": f"node_conv_{number}",
+            "size": size,
+            "zeros": 0,
+            "beside": 3,
+            "ratio": 0.0,
+        }
+
+
+def _ranges(scale: tuple[float, float], beta: tuple[float, float], alpha: tuple[float, float]) -> dict[str, Json]:
+    factors = (1 / scale[1], 1 / scale[0])
+    spans = {"scale": scale, "s": factors, "zero_point": (0, 0), "alpha": alpha, "beta": beta}
+    return {f"{name}_{end}": value for name, span in spans.items() for end, value in zip(("min", "max"), span, strict=True)}
 
 
 def _head(responsible: str, origin: str, input_id: str, source: str) -> list[Fact]:

@@ -168,6 +168,12 @@ def test_a_long_series_is_cut_and_the_cut_is_said() -> None:
     assert "t200" not in words.split("\n")
 
 
+def test_the_ends_of_a_range_stand_in_one_column() -> None:
+    rows = ({"tensor": "w", "scale_min": 0.5, "scale_max": 0.75}, {"tensor": "a", "scale_min": 0.25, "scale_max": 0.25})
+    words = text(*document(replace(samples.optimization(), tables={"quantizers": rows})).blocks)
+    assert "tensor\nscale\nw\n0.5 to 0.75\na\n0.25\n" in words
+
+
 def test_acronyms_are_the_template_s_and_those_that_are_used() -> None:
     assert used([("DL", "Deep Learning")], "a QDQ file, ONNXish") == (
         ("DL", "Deep Learning"),

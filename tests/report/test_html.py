@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from mlflow_aifsm.facts import State
 from mlflow_aifsm.fill import RESIDUE
 from mlflow_aifsm.record import Evidence
 from mlflow_aifsm.report import formats, html
@@ -106,3 +107,14 @@ def test_equal_evidence_gives_equal_bytes_in_every_format() -> None:
         assert formats.write(samples.optimization_with_findings(), name) == formats.write(
             samples.optimization_with_findings(), name
         )
+
+
+def test_each_state_has_its_name_and_a_colour_of_its_own() -> None:
+    page = html.write(samples.conversion()).decode("utf-8")
+    found = dict(
+        re.findall(r'<span class="badge (\w+)">([\w ]+)</span>', page.split("How a value is known:")[1].split("</ul>")[0])
+    )
+    assert sorted(found.values()) == sorted(State)
+    style = page[: page.index("</style>")]
+    colours = {colour for mark in found for colour in re.findall(rf"\.{mark} \{{ color: (var\(--\w+\))", style)}
+    assert len(colours) == len(State)

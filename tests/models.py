@@ -1,0 +1,53 @@
+"""Small real models on real data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+
+class DigitsNet(nn.Module):
+    """Convolution, batch normalization, dropout and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.drop = nn.Dropout(0.25)
+        self.fc = nn.Linear(8 * 64, 10)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.drop(torch.relu(self.norm(self.conv(image))).flatten(1)))
+
+
+@dataclass(frozen=True)
+class Digits:
+    """A trained network in evaluation mode, and images ``[n, 1, 8, 8]`` that it has not seen."""
+
+    model: nn.Module
+    images: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def example(self) -> torch.Tensor:
+        return torch.from_numpy(self.images[:4])
+
+
+@cache
+def trained() -> Digits:
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
+    torch.manual_seed(0)
+    model, inputs, targets = DigitsNet(), torch.from_numpy(images[:1200]), torch.from_numpy(labels[:1200])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+    for _ in range(4):
+        for batch in torch.randperm(1200).split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(inputs[batch]), targets[batch]).backward()
+            optimizer.step()
+    return Digits(model.eval(), images[1200:], labels[1200:])
