@@ -14,8 +14,12 @@ from mlflow_aifsm.template import Field, Template
 ACCOUNTS = frozenset({"root", "admin", "administrator", "ci", "jenkins", "gitlab-runner", "runner", "github-actions"})
 """Account names that are no person."""
 
-RESIDUE = re.compile(r"<Model_[^>]*>|Specify the framework|Format YYYY/MM/DD|^\s*(…|\.\.\.)\s*$|For instance:", re.IGNORECASE)
-"""Words of the template's guidance that must not survive in a finished log; a cell that is nothing but its guidance is caught too."""
+RESIDUE = re.compile(
+    r"<Model_[^>]*>|Specify the framework|Format YYYY/MM/DD|^\s*(…|\.\.\.)\s*$|For instance:"
+    r"|torch \(pythorch\)|it should be\s+stored the configuration|any additional information relevant to the conversion",
+    re.IGNORECASE,
+)
+"""Words of the template's guidance that must not survive in a finished log; so must no cell that is nothing but its guidance."""
 
 
 def fill(template: Template, facts: Facts, declarations: Iterable[Declaration] = ()) -> dict[str, Entry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+import threading
 from datetime import UTC, datetime
 
 from mlflow_aifsm import config as settings
@@ -19,6 +20,9 @@ from mlflow_aifsm.tracking import read, write
 
 ID = re.compile(r"[\w.\-]{1,200}", re.ASCII)
 """What a log id may be made of: it stands in tags, file names and search filters."""
+
+# of two threads that log the same template in one run, the second must see the first one's claim
+_CLAIMING = threading.Lock()
 
 
 def opened(
@@ -54,9 +58,10 @@ def opened(
         _check_id(log_id, config)
     made_at = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
     older = read.latest_by_log_id(log, log_id) if log_id else None
-    place = write.place(log, run_id, nested)
-    identity = log_id or f"{model.id if model else UNREGISTERED}-{template.code}-{place.run_id[:8]}"
-    write.claim(log, place.run_id, identity)
+    with _CLAIMING:
+        place = write.place(log, run_id, nested)
+        identity = log_id or f"{model.id if model else UNREGISTERED}-{template.code}-{place.run_id[:8]}"
+        write.claim(log, place.run_id, identity)
     recording = Recording(
         template,
         place,

@@ -110,7 +110,7 @@ class Recording:
     def input(self, files: Sequence[FileDigest], sha256: str, model_id: str = "") -> None:
         """Says which bytes went in; a logged model is linked as input of the run."""
         self.input_files, self.input_sha256 = tuple(files), sha256
-        if model_id:
+        if model_id and model_id not in self._model_ids:
             self._model_ids.append(model_id)
         self.add(captured("input.digest", f"sha256 {sha256}", sha256, source=self.source_uri or self.subject, short=sha256))
 
@@ -168,6 +168,7 @@ class Recording:
     def record(self, failure: str = "") -> Record:
         """The record of what is known so far."""
         self.add(*environment.facts())
+        self.note(*self.source.notes, *environment.tried_range_notes(environment.packages(PACKAGE_ROOTS)))
         files = self.measurement.files if self.measurement else ()
         return Record(
             template=self.template,

@@ -1,10 +1,10 @@
-"""The two documents of AI-FSM as data: a template has sections, a section has fields, a field is defined here and nowhere else."""
+"""The two documents of AI-FSM as data: a template has sections, a section has fields, a field is defined once."""
 
 from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from enum import Enum
@@ -144,7 +144,7 @@ def converter() -> cattrs.Converter:
     for kind in (str, int, bool):
         strict.register_structure_hook(kind, _exact)
     strict.register_structure_hook(float, _number)
-    strict.register_structure_hook_factory(lambda kind: get_origin(kind) is tuple, _array)
+    strict.register_structure_hook_factory(_is_tuple, _array)
     return strict
 
 
@@ -163,7 +163,12 @@ def _number(value: Any, _: type) -> float:
     return float(value)
 
 
-def _array(kind: Any, strict: cattrs.Converter) -> Any:
+def _is_tuple(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is tuple
+
+
+def _array(kind: Any, strict: cattrs.Converter) -> Callable[[Any, Any], Any]:
     """Tuples, all of one type, from lists alone: a text is iterable, too, and a table is."""
     args = get_args(kind)
     items = list[args[0]]  # type: ignore[valid-type]

@@ -46,8 +46,12 @@ def _template() -> Template:
     middle = Section(
         "Elimination of Training-Specific Operations",
         (
-            row("aifsm.elimination.dropout", "Dropout", "graph.dropout", State.MEASURED, beside=("training.dropout",), group="E"),
-            row("aifsm.elimination.lr", "Learning Rate Scheduling", "graph.lr_scheduling", State.MEASURED, guidance="<Model_ID>"),
+            row(
+                "aifsm.elimination.dropout", "Dropout", "graph.dropout", State.MEASURED, beside=("training.dropout",), group="E"
+            ),
+            row(
+                "aifsm.elimination.lr", "Learning Rate Scheduling", "graph.lr_scheduling", State.MEASURED, guidance="<Model_ID>"
+            ),
         ),
     )
     tail = Section(
@@ -58,7 +62,18 @@ def _template() -> Template:
             row("aifsm.model.size", "Size", "graph.size", State.MEASURED, "metric", open_row=True),
         ),
     )
-    words = ("PhIMT0002", "conversion", "MC", "1.0", "Model Conversion Log", "Objective.", "Scope.", "Table", "Intro:", "Table 1.")
+    words = (
+        "PhIMT0002",
+        "conversion",
+        "MC",
+        "1.0",
+        "Model Conversion Log",
+        "Objective.",
+        "Scope.",
+        "Table",
+        "Intro:",
+        "Table 1.",
+    )
     return Template(*words, acronyms=(("AI-FSM", "Functional Safety"),), sections=(head, middle, tail))
 
 
@@ -68,7 +83,9 @@ def _entries() -> dict[str, Entry]:
     accepted = Finding("note", "aifsm.conversion.opset", open=False)
     data = {"nested": [1, 1.5, True, None, "nan", {"": []}], "big": 2**70, "tiny": 5e-324}
     return {
-        "aifsm.conversion.date": Entry(State.CAPTURED, Value("2026-11-20"), Source("clock of the host", at="2026-11-20T15:01:40+01:00")),
+        "aifsm.conversion.date": Entry(
+            State.CAPTURED, Value("2026-11-20"), Source("clock of the host", at="2026-11-20T15:01:40+01:00")
+        ),
         "aifsm.elimination.dropout": Entry(
             State.NOT_APPLICABLE, Value("Not applicable", 0), Source("model.onnx"), beside=(beside,), reason="0 Dropout nodes"
         ),
@@ -76,7 +93,9 @@ def _entries() -> dict[str, Entry]:
         "aifsm.conversion.opset": Entry(
             State.MEASURED, Value("18", 18, "18"), Source("model.onnx"), asked=Value("13", 13), findings=(finding, accepted)
         ),
-        "aifsm.conversion.converter": Entry(State.DECLARED, Value("tf2onnx", data, "tf2onnx"), Source("declared", by="A. Ito", at="now")),
+        "aifsm.conversion.converter": Entry(
+            State.DECLARED, Value("tf2onnx", data, "tf2onnx"), Source("declared", by="A. Ito", at="now")
+        ),
         "aifsm.model.size": Entry(State.MEASURED, Value("2.0 GB", 2_000_000_000), Source("model.onnx")),
     }
 

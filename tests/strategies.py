@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import fields
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -22,7 +24,9 @@ anything = st.text(st.characters(exclude_categories=()), max_size=8).filter(one_
 texts = st.one_of(anything, st.sampled_from(["", "…", "\x00\x1b", "\ud800", "\u2028\x85", "NaN", "null", "1", "😀"]))
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), texts)
 data = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3) | st.tuples(inner), max_leaves=6
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3) | st.tuples(inner),
+    max_leaves=6,
 )
 values = st.builds(Value, texts, data, texts)
 sources = st.builds(Source, texts, texts, texts)
@@ -83,9 +87,10 @@ def templates(draw: st.DrawFn) -> Template:
     table = draw(tables)
     cut = draw(st.integers(0, len(table)))
     sections = (Section(draw(texts), tuple(table[:cut])), Section(draw(texts), tuple(table[cut:])))
-    words = [draw(texts) for _ in range(10)]
+    names = (part.name for part in fields(Template) if part.name not in ("acronyms", "sections"))
+    words: dict[str, Any] = {name: draw(texts) for name in names}
     acronyms = tuple(draw(st.lists(st.tuples(texts, texts), max_size=2)))
-    return Template(*words, acronyms=acronyms, sections=sections)
+    return Template(**words, acronyms=acronyms, sections=sections)
 
 
 @st.composite

@@ -82,7 +82,7 @@ def test_sources_name_the_file_and_its_digest(float_file):
 
 def test_the_tables_have_a_row_for_each_quantizer_and_each_weight(float_file):
     tables = measure(quantized(float_file)).tables
-    assert [row["tensor"] for row in tables["zeros"]] == ["w0", "w1"]
+    assert [row["tensor"] for row in tables["sparsity"]] == ["w0", "w1"]
     assert {row["kind"] for row in tables["quantizers"]} == {"weight", "activation"}
 
 

@@ -1,4 +1,4 @@
-"""A record survives JSON whole: value, type, order and digest; and what is no record is refused with the place that is wrong."""
+"""A record survives JSON whole: value, type, order and digest; what is no record is refused with the place that is wrong."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_record_of_a_newer_schema_names_both_versions_and_the_upgrade() -> Non
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, GOLDEN.read_bytes()[:-20], b"%PDF"])
 def test_what_is_no_json_is_refused_with_what_to_do(damaged: bytes) -> None:
-    with pytest.raises(RecordError, match="not JSON: .*restore the file"):
+    with pytest.raises(RecordError, match=r"not JSON: .*restore the file"):
         Record.from_json(damaged)
 
 
@@ -149,7 +149,10 @@ WRONG: list[tuple[Callable[[Any], Any], str]] = [
     (_put("entries", KEY, "value", "text", 3), f"expected str @ $.entries['{KEY}'].value.text"),
     (_put("entries", KEY, None), f"expected Entry @ $.entries['{KEY}']"),
     (_put("entries", KEY, "findings", [{"code": "c", "open": "yes"}]), f"@ $.entries['{KEY}'].findings[0].open"),
-    (_put("entries", KEY, "beside", [_FACT]), f"fact 'nobody.knows'; expected a name of facts.CATALOGUE.) @ $.entries['{KEY}']"),
+    (
+        _put("entries", KEY, "beside", [_FACT]),
+        f"fact 'nobody.knows'; expected a name of facts.CATALOGUE.) @ $.entries['{KEY}']",
+    ),
     (_put("entries", []), "expected a mapping @ $.entries"),
     (_put("notes", "text"), "expected tuple @ $.notes"),
     (_put("cover", {"project": 1}), "expected str @ $.cover['project']"),

@@ -111,7 +111,7 @@ def differing(arguments: Mapping[str, Json]) -> dict[str, Json]:
     """Those resolved arguments that are not NNCF's defaults, and the number of samples, with dotted names."""
     parameters = inspect.signature(nncf.quantize).parameters
     defaults = {name: parameters[name].default for name in arguments if parameters[name].default is not inspect.Parameter.empty}
-    usual = flattened(_resolved({**{name: None for name in arguments}, **defaults}))
+    usual = flattened(_resolved({**dict.fromkeys(arguments), **defaults}))
     return {name: value for name, value in flattened(arguments).items() if name == "subset_size" or usual.get(name) != value}
 
 

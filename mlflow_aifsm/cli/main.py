@@ -72,7 +72,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         if _traceback_wanted():
             raise
         words = " ".join(str(error).split())

@@ -82,17 +82,19 @@ def freeze(
         nested=nested,
         registered_model_name=registered_model_name,
     ) as log:
-        _convert(log, source, asked, loaded=isinstance(model, str))
+        if origin is not None and isinstance(model, str):
+            log.input(origin.files, origin.sha256, origin.model_id)
+        else:
+            log.input((), source.sha256)
+        _convert(log, source, asked)
         if verification is not None:
             log.verify(source.reference, verification, CONVERSION)
     return log.finished
 
 
-def _convert(log: Recording, source: SourceModel, asked: Onnx, *, loaded: bool) -> None:
+def _convert(log: Recording, source: SourceModel, asked: Onnx) -> None:
     log.add(*source.facts)
     log.note(*source.notes)
-    if not loaded:
-        log.input((), source.sha256)
     log.add(captured("converter.framework", f"PyTorch {torch.__version__}", str(torch.__version__), source="torch.__version__"))
     log.add(package_fact("converter.packages", PACKAGES))
     if asked.opset is not None:

@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from mlflow_aifsm.record import Record, VerificationResult
 from mlflow_aifsm.report.annex_tables import plain_table
 from mlflow_aifsm.report.blocks import Badge, Block, Cell, Heading, Mark, Notice, Paragraph, Row, Table, Text, Tone
-from mlflow_aifsm.report.words import code, line, number, quiet, readable, sentence, strong
+from mlflow_aifsm.report.numbers import decisive, limits, pairs, set_by, singles
+from mlflow_aifsm.report.words import code, line, number, quiet, sentence, strong
+
+REPLICATION = {
+    "exact": "exact replication: the outputs of both models are equal",
+    "approximate": "approximate replication: no output differs by more than epsilon",
+}
+"""The criteria of ED-324 6.4.3.6e."""
 
 
 def verification(record: Record) -> Iterable[Block]:
@@ -28,25 +35,34 @@ def _outcome(result: VerificationResult) -> Notice:
         " only; no outputs of the target device were given" if result.target == "this host" else ""
     )
     lines = [line(Badge(f"verification {word}", mark), sentence(where))]
+    if decided := decisive(result):
+        lines.append(line(quiet("Decided by:"), sentence(decided)))
     if result.failure:
-        lines.append(line("It could not run:", sentence(result.failure)))
+        lines.append(line(quiet("Reason:"), sentence(result.failure)))
     return Notice(mark, tuple(lines))
 
 
 def _rows(result: VerificationResult) -> Iterable[tuple[str, Paragraph]]:
     digest = code(result.data_sha256) if result.data_sha256 else strong("digest not recorded")
-    yield "Criterion", line(_or_missing(result.criterion))
-    yield "Metric", line(_or_missing(result.metric))
-    yield "Epsilon", line(strong("not set") if result.epsilon is None else number(result.epsilon))
-    yield "Reason for epsilon", line(result.reason or Text(_no_reason(result), Tone.ALARM))
+    yield from _criterion(result)
     yield "Samples", line(f"{result.samples:,}")
     yield "Data", line(_or_missing(result.data), quiet("sha256"), digest)
     yield "Runtime", line(_or_missing(result.runtime))
     yield "Outputs from", line(result.target)
 
 
-def _no_reason(result: VerificationResult) -> str:
-    return "no reason given" if result.epsilon is None else "tool default, not justified"
+def _criterion(result: VerificationResult) -> Iterable[tuple[str, Paragraph]]:
+    why = line(Text(set_by(result), Tone.PLAIN if result.reason else Tone.ALARM))
+    if result.epsilon is not None:
+        yield "Criterion", line(_or_missing(REPLICATION.get(result.criterion, result.criterion)))
+        yield "Epsilon", line(f"{number(result.epsilon)} (output units)")
+        yield "Reason for epsilon", why
+    elif found := limits(result):
+        yield "Limits", line(", ".join(limit.words for limit in found))
+        yield "Set by, and why", why
+    else:
+        yield "Criterion", line(_or_missing(result.criterion), quiet(result.metric))
+        yield "Set by, and why", why
 
 
 def _or_missing(value: str) -> Text:
@@ -54,9 +70,12 @@ def _or_missing(value: str) -> Text:
 
 
 def _numbers(result: VerificationResult) -> Iterable[Block]:
-    yield Heading(2, "", Text("Numbers"))
     if not result.numbers:
         yield line("No number was measured.")
         return
-    rows = ((name.replace("_", " "), readable(value)) for name, value in sorted(result.numbers.items()))
-    yield plain_table(("Name", "Value"), rows, widths=(30, 70))
+    if twice := tuple(pairs(result)):
+        yield Heading(2, "", Text("Before and after"))
+        yield plain_table(("Measure", "Reference", "Delivered", "Loss"), twice, widths=(46, 18, 18, 18))
+    for title, rows in singles(result):
+        yield Heading(2, "", Text(title))
+        yield plain_table(("Number", "Value"), rows, widths=(64, 36))

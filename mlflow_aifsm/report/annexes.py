@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mlflow_aifsm.facts import Fact, Json, State
+from mlflow_aifsm.facts import Finding
 from mlflow_aifsm.record import Check, Evidence, Record
-from mlflow_aifsm.report.annex_tables import plain_table, series_table
+from mlflow_aifsm.report.annex_environment import environment
+from mlflow_aifsm.report.annex_layers import layers
+from mlflow_aifsm.report.annex_tables import plain_table
 from mlflow_aifsm.report.annex_verification import verification
 from mlflow_aifsm.report.blocks import Badge, Block, Cell, Heading, Items, Mark, Row, Table, Text
 from mlflow_aifsm.report.cells import finding_notice, gap, remedy
-from mlflow_aifsm.report.words import code, line, quiet, readable, strong
-
-PACKAGES = ("converter.packages", "quantization.packages", "pruning.packages")
-
-UNITS = {"memory": "memory (bytes)"}
-
+from mlflow_aifsm.report.words import code, line, quiet, strong
 
 def annexes(evidence: Evidence) -> tuple[Block, ...]:
     """All annexes, A to F; an empty part says why it is empty."""
     parts = (
         ("Verification", verification(evidence.record)),
-        ("Quantizers and sparsity by layer", _layers(evidence)),
-        ("Environment and packages", _environment(evidence.record)),
+        ("Quantizers and sparsity by layer", layers(evidence)),
+        ("Environment and packages", environment(evidence.record)),
         ("Manifest and chain", _manifest(evidence)),
         ("Gaps and findings", _gaps(evidence)),
         ("Notes", _notes(evidence.record)),
@@ -31,55 +28,6 @@ def annexes(evidence: Evidence) -> tuple[Block, ...]:
     for letter, (title, content) in zip("ABCDEF", parts, strict=True):
         blocks += [Heading(1, f"Annex {letter}", Text(title), new_page=letter == "A"), *content]
     return tuple(blocks)
-
-
-def _layers(evidence: Evidence) -> Iterable[Block]:
-    for name, title in (("quantizers", "Quantizers"), ("sparsity", "Sparsity")):
-        yield Heading(2, "", Text(title))
-        yield from series_table(name, evidence.tables.get(name, ()))
-
-
-def _facts(record: Record) -> dict[str, tuple[str, Json]]:
-    """Text and data of each known fact that the entries hold, by the fact's name."""
-    facts: dict[str, tuple[str, Json]] = {}
-    for row in record.template.fields:
-        entry = record.entries[row.key]
-        beside = {fact.name: (fact.value.text, fact.value.data) for fact in entry.beside if _is_known(fact)}
-        own = {row.fact: (entry.value.text, entry.value.data)} if entry.state.strength else {}
-        facts = {**beside, **facts, **own}
-    return facts
-
-
-def _is_known(fact: Fact) -> bool:
-    return fact.state is not State.NOT_RECORDED and fact.state is not State.NOT_APPLICABLE
-
-
-def _environment(record: Record) -> Iterable[Block]:
-    facts = _facts(record)
-    yield Heading(2, "", Text("Environment"))
-    yield from _detailed(facts.get("environment.host"), "The environment was not recorded.")
-    yield Heading(2, "", Text("Packages"))
-    found = [facts[name] for name in PACKAGES if name in facts]
-    for position, value in enumerate(found):
-        if value not in found[:position]:
-            yield from _detailed(value, "")
-    if not found:
-        yield line("No package was recorded.")
-
-
-def _detailed(value: tuple[str, Json] | None, absent: str) -> Iterable[Block]:
-    if value is None:
-        yield line(absent)
-    elif isinstance(value[1], dict) and value[1]:
-        yield plain_table(
-            ("Name", "Value"), ((_name(str(name)), readable(item)) for name, item in value[1].items()), widths=(30, 70)
-        )
-    else:
-        yield line(value[0])
-
-
-def _name(key: str) -> str:
-    return UNITS.get(key, key.replace("_", " "))
 
 
 def _manifest(evidence: Evidence) -> Iterable[Block]:
@@ -129,7 +77,7 @@ def _gaps(evidence: Evidence) -> Iterable[Block]:
     )
     yield from _open_rows(record)
     yield Heading(2, "", Text("Findings"))
-    found = tuple(_finding_row(record, number) for number in range(len(record.findings)))
+    found = tuple(_finding_row(record, finding, evidence.target) for finding in record.findings)
     yield Table((Text("Field"), Text("Finding")), found, widths=(30, 70)) if found else line("None.")
 
 
@@ -138,9 +86,9 @@ def _gap_row(record: Record, key: str, target: str) -> Row:
     return Row((_named(record, key), Cell((line(gap(row, entry)), line(code(remedy(row, entry, target)))))))
 
 
-def _finding_row(record: Record, number: int) -> Row:
-    finding = record.findings[number]
-    return Row((_named(record, finding.field), Cell((finding_notice(finding),))))
+def _finding_row(record: Record, finding: Finding, target: str) -> Row:
+    row = record.template.field(finding.field)
+    return Row((_named(record, finding.field), Cell((finding_notice(finding, row, target),))))
 
 
 def _named(record: Record, key: str) -> Cell:

@@ -24,6 +24,9 @@ from mlflow_aifsm.template import Field
 UNTOLD = "nothing in this log tells it"
 """The reason where a fact that belongs beside a value was never given."""
 
+DECLARABLE = frozenset({"responsible_is_account", "template_residue", "input_unregistered"})
+"""Findings that a declaration settles."""
+
 DAY = "%Y/%m/%d"
 """How the templates write the date of design."""
 
@@ -34,7 +37,7 @@ def cell(row: Field, entry: Entry, target: str) -> Cell:
         *_answer(row, entry, target),
         *_asked(entry),
         *_beside(row, entry, target),
-        *(finding_notice(finding) for finding in entry.findings),
+        *(finding_notice(finding, row, target) for finding in entry.findings),
     ))  # fmt: skip
 
 
@@ -56,12 +59,20 @@ def remedy(row: Field, entry: Entry, target: str) -> str:
     return filled(entry.remedy or row.remedy, target)
 
 
-def finding_notice(finding: Finding) -> Notice:
-    """A finding as a box: its code, what was asked, what was measured, what it means."""
+def settled_by(finding: Finding, row: Field, target: str) -> str:
+    """The line that settles an open ``finding`` of the field ``row``; empty where no declaration does."""
+    settles = finding.open and finding.code in DECLARABLE and row.remedy.startswith("mlflow-aifsm declare ")
+    return filled(row.remedy, target) if settles else ""
+
+
+def finding_notice(finding: Finding, row: Field, target: str) -> Notice:
+    """A finding as a box: its code, what was asked, what was measured, what it means, and the line that settles it."""
     state = "open" if finding.open else "accepted"
     lines = [line(Badge(f"finding {state}", Mark.BAD if finding.open else Mark.NEUTRAL), code(finding.code))]
     parts = (("Asked:", finding.asked), ("Measured:", finding.measured), ("Effect:", finding.effect))
     lines += [line(quiet(name), text) for name, text in parts if text]
+    if fill := settled_by(finding, row, target):
+        lines.append(line(quiet("Settle it:"), code(fill)))
     return Notice(Mark.BAD if finding.open else Mark.NEUTRAL, tuple(lines))
 
 
@@ -83,9 +94,11 @@ def _value(row: Field, entry: Entry) -> Paragraph:
 
 
 def _behind(entry: Entry) -> tuple[Paragraph, ...]:
-    if entry.state is not State.NOT_APPLICABLE or entry.value.data is None:
+    data = entry.value.data
+    counted = isinstance(data, int | float) and not isinstance(data, bool)
+    if entry.state is not State.NOT_APPLICABLE or not (data or counted):
         return ()
-    return (line(quiet(f"Behind it: {readable(entry.value.data)}"), role=Role.META),)
+    return (line(quiet(f"Behind it: {f'{readable(data)} found' if counted else readable(data)}"), role=Role.META),)
 
 
 def _moment(row: Field, entry: Entry) -> str:
@@ -128,4 +141,5 @@ def _fact(row: Field, fact: Fact, target: str) -> tuple[Paragraph, ...]:
     if fact.state is State.NOT_RECORDED:
         why = line(quiet(f"{name}:"), state_badge(fact.state), sentence(fact.reason or "no reason given"), role=Role.ASIDE)
         return why, *([line(quiet("Fill it:"), code(filled(fact.remedy, target)), role=Role.META)] if fact.remedy else [])
-    return line(quiet(f"{name}:"), plain(known(fact)), role=Role.ASIDE), _known_how(fact.state, fact.source)
+    value = known(fact).removeprefix("sha256 ") if fact.name.endswith(".digest") else known(fact)
+    return line(quiet(f"{name}:"), plain(value), role=Role.ASIDE), _known_how(fact.state, fact.source)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mlflow_aifsm.facts import Json
+from mlflow_aifsm.facts import Finding, Json
 from mlflow_aifsm.record import Check, Evidence, unstructure
+from mlflow_aifsm.report.cells import remedy, settled_by
 from mlflow_aifsm.report.summary import verification_line
+from mlflow_aifsm.report.terminal import laid_out
 
-DECLARABLE = ("responsible_is_account", "template_residue", "input_unregistered")
-"""Findings that a declaration settles."""
 WORDS = {True: "holds", False: "BROKEN", None: "not looked at"}
 
 
@@ -17,18 +17,17 @@ def checklist(evidence: Evidence) -> str:
     rows = [
         ("", record.state_line),
         ("verification", verification_line(record.verification)),
-        *(("failed", record.failure) for _ in range(bool(record.failure))),
+        *([("failed", record.failure)] if record.failure else []),
     ]
     for gap in record.gaps:
         entry = record.entries[gap.key]
-        rows += [("unanswered", f"{gap.key} ({gap.label}): {entry.reason or f'{entry.state}, {gap.basis} needed'}")]
-        rows += [("", (entry.remedy or gap.remedy).replace("{target}", evidence.target))]
+        rows += [("unanswered", f"{gap.label} ({gap.key}): {entry.reason or f'{entry.state}, {gap.basis} needed'}")]
+        rows += [("", remedy(gap, entry, evidence.target))]
     for finding in record.open_findings:
-        rows += [("finding", f"{finding.code} in {finding.field}: asked {finding.asked or 'nothing'}, found {finding.measured}")]
-        remedy = record.template.field(finding.field).remedy.replace("{target}", evidence.target)
-        rows += [("", finding.effect + (f"; {remedy}" if finding.code in DECLARABLE else ""))]
+        rows += [("finding", f"{finding.code} in {finding.field}: {_found(finding)}")]
+        rows += [("", line) for line in (settled_by(finding, record.template.field(finding.field), evidence.target),) if line]
     rows += [(WORDS[check.holds], _check(check)) for check in evidence.checks]
-    return "\n".join((f"{record.template.title} {record.log_id}: {evidence.status}", *(f"  {word:<14}{text}" for word, text in rows)))
+    return "\n".join((f"{record.template.title} {record.log_id}: {evidence.status}", *laid_out(rows, "  ", 14)))
 
 
 def checklist_data(evidence: Evidence) -> Json:
@@ -48,6 +47,11 @@ def checklist_data(evidence: Evidence) -> Json:
         "findings": [unstructure(finding) for finding in record.open_findings],
         "checks": [unstructure(check) for check in evidence.checks],
     }
+
+
+def _found(finding: Finding) -> str:
+    asked = f"asked {finding.asked}, " if finding.asked else ""
+    return f"{asked}found {finding.measured}; {finding.effect}"
 
 
 def _check(check: Check) -> str:

@@ -84,4 +84,4 @@ def _notices(evidence: Evidence) -> Iterable[Notice]:
     if record.verification is None:
         yield Notice(Mark.SAID, (line(strong("No verification was run."), "How the delivered model behaves is not known."),))
     elif record.verification.failure:
-        yield Notice(Mark.BAD, (line(strong("The verification could not run:"), sentence(record.verification.failure)),))
+        yield Notice(Mark.BAD, (line(strong("The verification failed:"), sentence(record.verification.failure)),))

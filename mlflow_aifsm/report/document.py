@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from mlflow_aifsm.facts import State
@@ -13,6 +14,11 @@ from mlflow_aifsm.report.cells import cell
 from mlflow_aifsm.report.cover import cover, document_id, template_name
 from mlflow_aifsm.report.words import STATE_MEANINGS, code, date, line, quiet, state_badge, strong
 from mlflow_aifsm.template import Section
+
+IDENTIFIER = re.compile(r"(.+)_(\d+)")
+"""A model id with its version: ``digits_3``."""
+
+URI = re.compile(r"(models|runs):/\S+")
 
 HISTORY_DAY = "%d/%m/%Y"
 """How the templates write dates in the history."""
@@ -58,15 +64,39 @@ def _cell(text: str) -> Cell:
 
 def _objective(record: Record) -> tuple[Block, ...]:
     verb = "conversion" if record.template.log == "conversion" else "optimization"
-    subject = record.subject or "a model that is not named"
-    about = line(f"It records the {verb} of", strong(subject), "under the identifier", strong(record.log_id), ".")
+    target = [f"into {_listed(record)}"] if record.output_files else []
+    about = line(f"It records the {verb} of", *_given(record), *target, "under the identifier", strong(record.log_id), ".")
     return Heading(1, "2", Text("Objective")), line(record.template.objective), about
 
 
+def _listed(record: Record) -> str:
+    first, *more = (file.path for file in record.output_files)
+    return f"{first} and {len(more)} more file{'' if len(more) == 1 else 's'}" if more else first
+
+
+def _given(record: Record) -> tuple[Text, ...]:
+    """The model that went in, as a person says it, then where it lies and which log made it."""
+    name = IDENTIFIER.fullmatch(record.subject)
+    subject = f"{name[1]} version {name[2]}" if name else record.subject or "a model that is not named"
+    beside = [text for text in (_place(record), _earlier_log(record)) if text]
+    return (strong(subject), *([Text(f"({', '.join(beside)})")] if beside else []))
+
+
+def _place(record: Record) -> str:
+    entry = next((record.entries[row.key] for row in record.template.fields if row.fact == "input.id"), None)
+    sources = [entry.source, *(fact.source for fact in entry.beside)] if entry else []
+    return next((found[0] for source in sources if (found := URI.search(source.origin))), "")
+
+
+def _earlier_log(record: Record) -> str:
+    entry = next((record.entries[row.key] for row in record.template.fields if row.fact == "input.id"), None)
+    told = entry.value.text if entry and entry.state.strength else ""
+    return f"{told}" if told and told != record.subject else ""
+
+
 def _scope(record: Record) -> tuple[Block, ...]:
-    given = [code(record.input_sha256)] if record.input_sha256 else [strong("not recorded")]
-    delivered = [code(record.output_sha256)] if record.output_sha256 else [strong("not recorded")]
-    about = line("It covers one step: input SHA-256", *given, "to delivered SHA-256", *delivered, ".")
+    given, delivered = (code(digest) if digest else strong("not recorded") for digest in (record.input_sha256, record.output_sha256))
+    about = line("It covers one step: from the input with SHA-256", given, "to the delivered model with SHA-256", delivered, ".")
     return Heading(1, "3", Text("Scope")), line(record.template.scope), about
 
 

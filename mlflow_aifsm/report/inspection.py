@@ -8,6 +8,7 @@ from mlflow_aifsm.digests import FileDigest
 from mlflow_aifsm.facts import Fact, Facts, Finding, Json, State
 from mlflow_aifsm.fill import fill
 from mlflow_aifsm.record import unstructure
+from mlflow_aifsm.report.terminal import laid_out
 from mlflow_aifsm.template import LOGS, load
 
 QUANTIZED = (
@@ -30,7 +31,7 @@ TRAINING_ONLY = (
 )
 """The eliminations in the order of the Model Conversion Log."""
 
-WIDTH = 17
+COLUMN = 17
 
 
 def inspection(facts: Iterable[Fact], name: str, sha256: str) -> str:
@@ -49,8 +50,8 @@ def inspection(facts: Iterable[Fact], name: str, sha256: str) -> str:
         ("Size", _said(known, "graph.size")),
     ]
     rows += [("Answers", "; ".join(_answers(known)))]
-    lines = [f"{heading:<{WIDTH}}{text}" for heading, text in rows if text]
-    return "\n".join([*lines, *(_marked(finding) for finding in _findings(known))])
+    rows += [("!", _marked(finding)) for finding in _findings(known)]
+    return "\n".join(laid_out(((heading, text) for heading, text in rows if text), "", COLUMN))
 
 
 def inspection_data(
@@ -101,8 +102,11 @@ def _said(known: Facts, name: str) -> str:
 
 
 def _training_only(known: Facts) -> str:
-    found = [(label, fact) for label, name in TRAINING_ONLY if (fact := known.get(name)) is not None]
-    return ", ".join(f"{label} {fact.value.brief}" for label, fact in found)
+    by_outcome: dict[str, list[str]] = {}
+    for label, name in TRAINING_ONLY:
+        if (fact := known.get(name)) is not None:
+            by_outcome.setdefault(fact.value.brief or str(fact.state), []).append(label)
+    return "; ".join(f"{outcome}: {', '.join(labels)}" for outcome, labels in by_outcome.items())
 
 
 def _answers(known: Facts) -> list[str]:
@@ -127,4 +131,4 @@ def _findings(known: Facts) -> list[Finding]:
 
 
 def _marked(finding: Finding) -> str:
-    return f"! {finding.code}: {finding.measured} ({finding.effect})"
+    return f"{finding.code}: {finding.measured} ({finding.effect})"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from mlflow_aifsm.record import Record, VerificationResult
+from mlflow_aifsm.report.numbers import decisive, set_by
+from mlflow_aifsm.report.terminal import laid_out
 
 MOST = 4
 """Findings and gaps that are listed; the rest is counted."""
 
 
 def summary(record: Record, model_uri: str, version_uri: str) -> str:
-    """The summary of a finished log, lines of at most about 120 characters."""
+    """The summary of a finished log, in lines of at most 100 characters but for commands."""
     size = sum(file.size for file in record.output_files)
     made = f"{record.output_files[0].path} · {size:,} bytes · sha256 {record.output_sha256[:12]}…" if record.output_files else "no file"
     rows = [
@@ -20,17 +22,19 @@ def summary(record: Record, model_uri: str, version_uri: str) -> str:
         ("logged", f"{version_uri or model_uri or 'no model'} · run {record.run_id}"),
         ("report", f"mlflow-aifsm report {record.run_id} --log {record.template.log}"),
     ]
-    return "\n".join((f"{record.template.title} {record.log_id}: {record.status}", *(f"  {name:<13}{text}" for name, text in rows)))
+    return "\n".join((f"{record.template.title} {record.log_id}: {record.status}", *laid_out(rows, "  ", 14)))
 
 
 def verification_line(result: VerificationResult | None) -> str:
-    """One line on a verification: its outcome, criterion and samples, or why it failed."""
+    """One line on a verification: its outcome, the number that decided beside its limit, whose limit it is, the samples."""
     if result is None:
         return "none: pass verification=mlflow_aifsm.Verification(data)"
     outcome = "passed" if result.passed else "FAILED"
-    if result.failure:
-        return f"{outcome}: {result.failure}"
-    return f"{outcome} on {result.samples:,} samples of {result.data or 'unnamed data'} · {result.criterion}"
+    if not result.samples:
+        return f"{outcome}: {result.failure or 'no sample was run'}"
+    reasons = filter(None, (result.failure, decisive(result) or result.criterion))
+    data = f"{result.samples:,} samples of {result.data or 'unnamed data'}"
+    return f"{outcome}: {'; '.join(reasons)} ({set_by(result)}), {data}"
 
 
 def _problems(record: Record) -> list[tuple[str, str]]:

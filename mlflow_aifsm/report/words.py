@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -44,9 +43,9 @@ LEADS: Mapping[str, str] = {
     "input.digest": "SHA-256 of the input",
     "model.mode": "Mode",
     "graph.producer": "Producer named in the file",
-    "graph.source_paths": "Source paths in the file",
+    "graph.source_paths": "Source paths",
     "environment.host": "Environment",
-    "runtime.integer_operators": "Run in integers",
+    "runtime.integer_operators": "At run time",
     "quantizers.lost_non_linearities": "Activation functions",
     "training": "In training",
     "graph": "In the file",
@@ -94,27 +93,41 @@ def number(value: float) -> str:
     return repr(value) if float(short).is_integer() else short
 
 
+def brief(value: Json) -> str:
+    """A number with at most four significant digits, whole ones with all of theirs; what is no number as `readable` says."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return readable(value)
+    return number(value) if isinstance(value, int) or value.is_integer() else f"{value:.4g}"
+
+
 def readable(data: Json) -> str:
-    """JSON data in one line: plain values as words, small mappings and lists spelled out, deeper ones as JSON."""
+    """JSON data in one line: plain values as words, mappings and lists spelled out, what lies inside them in parentheses."""
     match data:
         case None | bool():
             return {None: "not known", True: "yes", False: "no"}[data]
         case int() | float():
             return number(data)
-        case str():
-            return data
-        case list() if all(not isinstance(item, list | dict) for item in data):
+        case list():
             return _listed(data)
-        case dict() if all(not isinstance(item, list | dict) for item in data.values()):
-            return " · ".join(f"{name} {readable(item)}" for name, item in data.items()) or "none"
-    return json.dumps(data, ensure_ascii=False, sort_keys=True)
+        case dict():
+            return " · ".join(f"{spaced(name)} {_inner(item)}" for name, item in data.items()) or "none"
+    return str(data)
+
+
+def spaced(name: str) -> str:
+    """A name of a program as words: its underscores as spaces."""
+    return name.replace("_", " ")
+
+
+def _inner(data: Json) -> str:
+    return f"({readable(data)})" if isinstance(data, list | dict) and len(data) > 1 else readable(data)
 
 
 def _listed(data: list[Json]) -> str:
     numbers = [item for item in data if isinstance(item, int | float) and not isinstance(item, bool)]
     if len(numbers) == len(data) > LISTED:
         return f"{len(data)} values, {number(min(numbers))} to {number(max(numbers))}"
-    return ", ".join(readable(item) for item in data) or "none"
+    return ", ".join(_inner(item) for item in data) or "none"
 
 
 def sentence(text: str) -> str:

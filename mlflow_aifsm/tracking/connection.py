@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import mlflow
 import requests
@@ -12,6 +15,8 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_aifsm.errors import AifsmError, NotFoundError, TrackingError
 
+PATIENCE = 5
+"""Seconds that a server has to take a connection before it counts as absent."""
 MISSING = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"})
 
 
@@ -32,6 +37,7 @@ def speaking(what: str, missing: str = "") -> Iterator[None]:
         NotFoundError: If MLflow says that the thing does not exist, and ``missing`` is given.
         TrackingError: For all else that MLflow or the network refuses.
     """
+    _reached(what)
     try:
         yield
     except AifsmError:
@@ -39,9 +45,9 @@ def speaking(what: str, missing: str = "") -> Iterator[None]:
     except MlflowException as error:
         if missing and error.error_code in MISSING:
             raise NotFoundError(f"{what} does not exist at {server()}", remedy=missing) from error
-        raise TrackingError(f"{what}: {_reason(error)}", remedy=_reach(error)) from error
+        raise _refused(what, error) from error
     except (OSError, requests.RequestException) as error:
-        raise TrackingError(f"{what}: {_reason(error)}", remedy=_reach(error)) from error
+        raise _refused(what, error) from error
 
 
 def server() -> str:
@@ -50,14 +56,40 @@ def server() -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
+_taken: set[str] = set()
+
+
+def _reached(what: str) -> None:
+    """Says within seconds that no server is there, where MLflow's own retries take four minutes.
+
+    A server that took a connection once is left to MLflow's retries from then on. What lies behind a proxy cannot be told.
+    """
+    uri = str(mlflow.get_tracking_uri())
+    place = urlsplit(uri)
+    if uri in _taken or place.scheme not in ("http", "https") or requests.utils.get_environ_proxies(uri):
+        return
+    try:
+        with socket.create_connection((place.hostname, place.port or {"http": 80, "https": 443}[place.scheme]), PATIENCE):
+            _taken.add(uri)
+    except OSError as error:
+        raise _refused(what, error) from error
+
+
+def _refused(what: str, error: Exception) -> TrackingError:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return TrackingError(f"{what}: {_reason(error)}", remedy="free disk space")
+    if _connectionless(error):
+        remedy = "start it, or set MLFLOW_TRACKING_URI to the one that holds the run"
+        return TrackingError(f"{what}: no server answers at {server()}", remedy=remedy)
+    return TrackingError(f"{what}: {_reason(error)}")
+
+
+def _connectionless(error: Exception) -> bool:
+    """Whether nothing listens; MLflow wraps the network's errors in its own, and keeps their text only."""
+    here = isinstance(error, ConnectionError | TimeoutError | socket.gaierror | requests.ConnectionError)
+    return here or "Max retries exceeded" in str(error) or "Connection aborted" in str(error)
+
+
 def _reason(error: Exception) -> str:
     words = " ".join(str(error).split())
     return words if len(words) <= 300 else f"{words[:300]}…"
-
-
-def _reach(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == 28:
-        return "free disk space"
-    if "Max retries" in str(error) or "Connection" in str(error):
-        return f"start the server at {server()}, or set MLFLOW_TRACKING_URI to the one that holds the run"
-    return ""

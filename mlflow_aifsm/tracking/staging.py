@@ -62,10 +62,11 @@ def _contents(record: Record, attachments: Attachments) -> dict[str, bytes]:
 
 
 def csv(rows: Sequence[Mapping[str, Json]]) -> bytes:
-    """Rows as CSV in UTF-8; a text that a spreadsheet would run as a formula gets an apostrophe in front."""
+    """Rows as CSV in UTF-8 (RFC 4180); a text that a spreadsheet would run as a formula gets an apostrophe in front."""
     # as objects, so that an integer beside an empty cell stays an integer
     frame = pd.DataFrame([{name: _inert(cell) for name, cell in row.items()} for row in rows], dtype=object)
-    text: str = frame.to_csv(index=False, lineterminator="\n")
+    # only what is in the line's end is quoted: a bare carriage return would begin a row, and with it a formula
+    text: str = frame.to_csv(index=False, lineterminator="\r\n")
     return text.encode("utf-8", "backslashreplace")
 
 

@@ -1,0 +1,195 @@
+"""Annex B: every quantizer and every weight of the file, as many columns as a page can hold, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mlflow_aifsm.facts import Json
+from mlflow_aifsm.record import Evidence
+from mlflow_aifsm.report.blocks import Block, Cell, Heading, Paragraph, Role, Row, Table, Text
+from mlflow_aifsm.report.words import brief, line, quiet, readable, spaced
+
+ROWS = 200
+"""Rows of a series that the document shows; the CSV beside the record has all."""
+
+MOST = 7
+"""Columns of a series that the document does not know."""
+
+Values = Mapping[str, Json]
+"""One row of a series: values by column name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its heading, its width beside the others, the names it draws on, and the lines of a cell."""
+
+    title: str
+    width: int
+    names: tuple[str, ...]
+    lines: Callable[[Values], Iterable[str]]
+
+
+def layers(evidence: Evidence) -> Iterable[Block]:
+    """The tables of Annex B; one that is empty says why."""
+    for name, title in (("quantizers", "Quantizers"), ("sparsity", "Sparsity")):
+        yield Heading(2, "", Text(title))
+        yield from _series(name, [row for row in evidence.tables.get(name, ()) if row], evidence)
+
+
+def _series(name: str, rows: Sequence[Values], evidence: Evidence) -> Iterator[Block]:
+    if not rows:
+        yield line(_absent(name, evidence))
+        return
+    columns = _columns(name, rows)
+    cells = [[tuple(column.lines(row)) for column in columns] for row in rows[:ROWS]]
+    total = sum(column.width for column in columns)
+    widths = tuple(round(100 * column.width / total) for column in columns)
+    titles = tuple(Text(column.title) for column in columns)
+    yield Table(titles, tuple(Row(tuple(map(_cell, row))) for row in cells), widths)
+    yield line(quiet(_note(name, rows, columns)))
+
+
+def _absent(name: str, evidence: Evidence) -> str:
+    if name == "quantizers" and not evidence.record.template.log == "optimization":
+        return "None: a conversion delivers a model without quantizers, or says in the table what it found."
+    return f"No table of {name} lies beside this record."
+
+
+def _columns(name: str, rows: Sequence[Values]) -> tuple[Column, ...]:
+    """The columns that hold something; those of a series the document does not know are its own first ones."""
+    known = COLUMNS.get(name, ())
+    shown = tuple(column for column in known if any(text for row in rows for text in column.lines(row)))
+    return shown or tuple(_plain(own) for own in _names(rows)[:MOST])
+
+
+def _plain(name: str) -> Column:
+    return Column(spaced(name), 1, (name,), lambda row: () if row.get(name) is None else (readable(row[name]),))
+
+
+def _names(rows: Sequence[Values]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for row in rows for name in row))
+
+
+def _cell(lines: tuple[str, ...]) -> Cell:
+    first, *more = lines or ("",)
+    return Cell((line(first), *(Paragraph((quiet(text),), Role.META) for text in more)))
+
+
+def _note(name: str, rows: Sequence[Values], columns: Sequence[Column]) -> str:
+    shown = f"The first {ROWS} of {len(rows):,} rows are shown." if len(rows) > ROWS else f"All {len(rows)} rows are shown."
+    drawn = {own for column in columns for own in column.names}
+    rest = [spaced(own) for own in _names(rows) if own not in drawn]
+    more = f" Left out here: {', '.join(rest)}." if rest else ""
+    return f"{READING.get(name, '')}{shown}{more} {name}.csv beside the record holds all rows and columns. An empty cell holds no value."
+
+
+def _tensor(row: Values) -> Iterator[str]:
+    yield _text(row, "tensor")
+    yield from filter(None, [" ".join(filter(None, (_text(row, "op"), _text(row, "layer"))))])
+
+
+def _kind(row: Values) -> Iterator[str]:
+    yield from filter(None, [_text(row, "kind")])
+
+
+def _type(row: Values) -> Iterator[str]:
+    yield from filter(None, [_text(row, "dtype")])
+    bits, effective = _text(row, "bits"), _text(row, "effective_bits")
+    if bits:
+        yield f"{bits} bits" + (f", {effective} effective" if effective not in ("", bits) else "")
+    if codes := _span(row, "codes"):
+        yield f"codes {codes}"
+
+
+def _granularity(row: Values) -> Iterator[str]:
+    yield from filter(None, [_text(row, "granularity")])
+    scales = _text(row, "scales")
+    if scales not in ("", "0"):
+        yield f"{scales} scale{'' if scales == '1' else 's'}"
+    if row.get("axis") is not None:
+        yield f"axis {_text(row, 'axis')}"
+    if row.get("block_size"):
+        yield f"groups of {_text(row, 'block_size')}"
+
+
+def _range(row: Values) -> Iterator[str]:
+    ends = [_span(row, name) for name in ("beta", "alpha")]
+    if all(ends) and not any("…" in end for end in ends):
+        yield f"[{ends[0]}, {ends[1]}]"
+    else:
+        yield from (f"{letter} {end}" for letter, end in zip("βα", ends, strict=True) if end)
+
+
+def _scale(row: Values) -> Iterator[str]:
+    yield from (f"{title} {span}" for title, name in (("1/s", "scale"), ("s", "s")) if (span := _span(row, name)))
+
+
+def _zero_point(row: Values) -> Iterator[str]:
+    yield from filter(None, [_span(row, "zero_point")])
+
+
+def _formula(row: Values) -> Iterator[str]:
+    yield from filter(None, [_text(row, "formula")])
+
+
+def _share(row: Values) -> Iterator[str]:
+    ratio = row.get("ratio")
+    yield from [f"{100 * ratio:.4g} %"] if isinstance(ratio, int | float) else filter(None, [_text(row, "ratio")])
+
+
+def _beside(row: Values) -> Iterator[str]:
+    yield from filter(None, [_text(row, "beside")] if row.get("beside") else [])
+
+
+def _of(name: str) -> Callable[[Values], Iterable[str]]:
+    return lambda row: filter(None, [_text(row, name)])
+
+
+def _text(row: Values, name: str) -> str:
+    value = row.get(name)
+    return "" if value is None else brief(value)
+
+
+def _span(row: Values, name: str) -> str:
+    """The value where smallest and largest agree, else from one to the other."""
+    low, high = _text(row, f"{name}_min"), _text(row, f"{name}_max")
+    return low if low == high else f"{low} … {high}"
+
+
+def _ends(*names: str) -> tuple[str, ...]:
+    return tuple(f"{name}_{end}" for name in names for end in ("min", "max"))
+
+
+COLUMNS: Mapping[str, tuple[Column, ...]] = {
+    "quantizers": (
+        Column("Tensor, and layer that uses it", 21, ("tensor", "op", "layer"), _tensor),
+        Column("Kind", 10, ("kind",), _kind),
+        Column("Type", 14, ("dtype", "bits", "effective_bits", *_ends("codes")), _type),
+        Column("Granularity", 13, ("granularity", "scales", "axis", "block_size"), _granularity),
+        Column("Range [β, α]", 15, _ends("beta", "alpha"), _range),
+        Column("Scale", 18, _ends("scale", "s"), _scale),
+        Column("z", 5, _ends("zero_point"), _zero_point),
+        Column("Scale factor", 14, ("formula",), _formula),
+    ),
+    "sparsity": (
+        Column("Weight, and layer that uses it", 40, ("tensor", "op", "layer"), _tensor),
+        Column("Elements", 15, ("size",), _of("size")),
+        Column("Zeros", 15, ("zeros",), _of("zeros")),
+        Column("Share", 15, ("ratio",), _share),
+        Column("One code beside zero", 15, ("beside",), _beside),
+    ),
+}
+"""Columns of each series, in order; one that is empty in every row is left out."""
+
+READING: Mapping[str, str] = {
+    "quantizers": (
+        "The range [β, α] is what the codes of the type can represent; z is the zero point. s multiplies, as in "
+        "x_q = clip(round(s·x + z)); the scale in the file divides, and is 1/s. a … b is the smallest and the largest of "
+        "several scales. "
+    ),
+    "sparsity": (
+        "Zeros of a quantized weight come from rounding too: about as many as there are elements one code beside zero. "
+    ),
+}
+"""What a reader has to know to read a series."""

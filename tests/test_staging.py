@@ -1,0 +1,120 @@
+"""A log as a folder: the record's own bytes, tables no spreadsheet runs, and a free name where it must stay on disk."""
+
+from __future__ import annotations
+
+import csv as reader
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlflow_aifsm.digests import differences, manifest, sha256_bytes
+from mlflow_aifsm.facts import Json
+from mlflow_aifsm.record import Record
+from mlflow_aifsm.tracking.keys import OUTSIDE_MANIFEST
+from mlflow_aifsm.tracking.staging import FORMULA, Attachments, csv, spool, stage
+from tests.golden import golden_record
+
+ROWS = [
+    {"tensor": "conv1.weight", "bits": 8, "axis": 0, "scale": 0.1},
+    {"tensor": "=1+1", "bits": 8, "axis": None, "scale": 5e-324},
+]
+ATTACHED = Attachments(
+    {"packages.txt": b"torch==2.9\n", "source/train.py": b"print(1)\n"},
+    {"environment.json": {"os": "Linux ä"}},
+    {"quantizers": ROWS},
+)
+
+
+def cells(content: bytes) -> list[list[str]]:
+    return list(reader.reader(io.StringIO(content.decode("utf-8"), newline="")))
+
+
+def test_a_staged_log_holds_record_attachments_tables_manifest_and_report(tmp_path: Path) -> None:
+    record = golden_record()
+    assert stage(tmp_path, record, ATTACHED) == tmp_path
+    names = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    expected = [
+        "environment.json",
+        "manifest.json",
+        "packages.txt",
+        "quantizers.csv",
+        "record.json",
+        "report.html",
+        "source/train.py",
+    ]
+    assert names == expected
+    assert Record.from_json((tmp_path / "record.json").read_bytes()) == record
+    assert sha256_bytes((tmp_path / "record.json").read_bytes()) == record.sha256
+    assert json.loads((tmp_path / "environment.json").read_bytes()) == {"os": "Linux ä"}
+    assert record.log_id in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_the_manifest_lists_what_must_not_change_and_finds_a_change(tmp_path: Path) -> None:
+    stage(tmp_path, golden_record(), ATTACHED)
+    listed = json.loads((tmp_path / "manifest.json").read_bytes())
+    before = manifest(tmp_path, OUTSIDE_MANIFEST)
+    assert [file["path"] for file in listed] == [file.path for file in before]
+    assert {"manifest.json", "report.html", "declarations.jsonl"}.isdisjoint(file["path"] for file in listed)
+    (tmp_path / "packages.txt").write_text("torch==2.8\n")
+    (tmp_path / "report.html").write_text("rendered anew")
+    changed = differences(before, manifest(tmp_path, OUTSIDE_MANIFEST))
+    assert [line.split(":")[0] for line in changed] == ["packages.txt"]
+
+
+def test_the_same_log_is_staged_in_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (stage(tmp_path / name, golden_record(), ATTACHED) for name in "ab")
+    assert manifest(first) == manifest(second)
+
+
+@pytest.mark.parametrize(
+    "formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=cmd|' /C calc'!A0", "\uff1d1", "\uff0d1"]
+)
+def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe(formula: str) -> None:
+    assert cells(csv([{"tensor": formula, "n": 1}])) == [["tensor", "n"], [f"'{formula}", "1"]]
+
+
+@pytest.mark.parametrize("cell", ["conv1.weight", "a=b", "1-2", "", "'quoted", 'a"b', "a,b", "two\nlines", "a\r=1+1", "名前"])
+def test_any_other_text_is_kept_as_it_is(cell: str) -> None:
+    assert cells(csv([{"tensor": cell, "n": 1}])) == [["tensor", "n"], [cell, "1"]]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4))
+def test_any_text_stays_in_its_own_cell_and_none_begins_with_a_formula(texts: list[str]) -> None:
+    header, *rows = cells(csv([{"n": 1, "tensor": text, "m": 2} for text in texts]))
+    assert header == ["n", "tensor", "m"]
+    assert [row[1].removeprefix("'") for row in rows] == [text.removeprefix("'") for text in texts]
+    assert not any(row[1].startswith(FORMULA) for row in rows)
+
+
+def test_numbers_keep_their_type_and_precision_beside_empty_cells() -> None:
+    numbers: list[dict[str, Json]] = [{"axis": 0, "scale": -0.1, "symmetric": True}, {"axis": None, "scale": 1 / 3, "symmetric": None}]
+    assert cells(csv(numbers)) == [["axis", "scale", "symmetric"], ["0", "-0.1", "True"], ["", repr(1 / 3), ""]]
+    assert cells(csv([{"axis": [0, 1]}])) == [["axis"], ["[0, 1]"]]
+
+
+def test_rows_with_other_columns_leave_cells_empty_and_a_name_that_is_not_utf8_is_escaped() -> None:
+    assert cells(csv([{"a": 1}, {"b": "x \udcff"}])) == [["a", "b"], ["1", ""], ["", r"x \udcff"]]
+
+
+def test_a_log_that_could_not_be_logged_is_kept_under_a_name_that_is_free(tmp_path: Path) -> None:
+    staged = stage(tmp_path / "staged", golden_record(), ATTACHED)
+    delivered = [tmp_path / name for name in ("model.onnx", "model.onnx.data")]
+    for number, file in enumerate(delivered):
+        file.write_bytes(bytes([number]) * 9)
+    destination = tmp_path / "spool" / "digits_3-MC-1"
+    places = [spool(destination, staged, delivered) for _ in range(3)]
+    assert [place.name for place in places] == ["digits_3-MC-1", "digits_3-MC-1-2", "digits_3-MC-1-3"]
+    for place in places:
+        assert manifest(place, [f"model/{file.name}" for file in delivered]) == manifest(staged)
+        assert [(place / "model" / file.name).read_bytes() for file in delivered] == [file.read_bytes() for file in delivered]
+
+
+def test_a_log_without_delivered_file_is_kept_without_model(tmp_path: Path) -> None:
+    staged = stage(tmp_path / "staged", golden_record(), Attachments())
+    place = spool(tmp_path / "free", staged, [])
+    assert not (place / "model").exists()
+    assert sorted(path.name for path in place.iterdir()) == ["manifest.json", "record.json", "report.html"]
