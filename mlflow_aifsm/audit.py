@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlflow_aifsm.capture.onnx_graph import file_set
 from mlflow_aifsm.digests import FileDigest, differences, manifest, set_digest, sha256_bytes
-from mlflow_aifsm.errors import AifsmError, InputError, NotFoundError
+from mlflow_aifsm.errors import AifsmError, InputError, NotFoundError, RecordError
 from mlflow_aifsm.fill import declared_record
 from mlflow_aifsm.flavor import EXTRAS
 from mlflow_aifsm.record import Check, Declaration, Evidence, Record, loads, structure
@@ -97,7 +97,10 @@ def _evidence(stored: StoredLog, target: str) -> Evidence:
 
 
 def _declaration(line: str) -> Declaration:
-    return structure(loads(line), Declaration, "declaration")
+    try:
+        return structure(loads(line), Declaration, "declaration")
+    except RecordError as error:
+        raise RecordError(f"{keys.DECLARATIONS}: {error.what}", got=line[:80], remedy=error.remedy) from error
 
 
 def _checks(stored: StoredLog, made: Record, evidence: Evidence) -> Iterator[Check]:
@@ -120,12 +123,13 @@ def _manifest_check(stored: StoredLog) -> Check:
     what = "artifacts against manifest.json"
     if stored.manifest is None:
         return Check(what, False if stored.run_id else None, "manifest.json is missing")
-    listed = structure(loads(stored.manifest), tuple[FileDigest, ...], "manifest")
+    try:
+        listed = structure(loads(stored.manifest), tuple[FileDigest, ...], "manifest")
+    except RecordError as error:
+        return Check(what, False, f"manifest.json cannot be read: {error.what}")
     if not stored.run_id:
         return Check(what, None, "a model folder holds record and manifest only")
-    # log_table writes a table's JSON after the manifest; the CSV beside it is what the manifest holds
-    tables = {file.path.removesuffix(".csv") + ".json" for file in listed if file.path.endswith(".csv")}
-    found = manifest(stored.folder, (*keys.OUTSIDE_MANIFEST, *tables))
+    found = manifest(stored.folder, keys.OUTSIDE_MANIFEST)
     changed = differences(listed, found)
     return Check(what, not changed, "; ".join(changed) or f"{len(listed)} files unchanged")
 
@@ -146,11 +150,18 @@ def _delivered_check(stored: StoredLog, record: Record) -> Check:
 
 
 def _index_check(stored: StoredLog, made: Record, evidence: Evidence) -> Check:
-    """Params are written once, so they hold what was made; tags and what was declared later follow the declarations."""
-    now = keys.index(evidence.record, evidence.record.status, evidence.sha256)
-    first = keys.index(made, made.status, evidence.sha256)
-    expected = {**now.params, **first.params}
+    """Tags follow the declarations; a param is written once, so it holds what was made, else what was declared first."""
+    first = {said.key: said for said in reversed(evidence.declarations)}
+    begun = declared_record(made, (said for said in evidence.declarations if first[said.key] is said))
+    expected = _index(begun, evidence).params | _index(made, evidence).params
+    now = _index(evidence.record, evidence)
     wrong = [key for key, value in expected.items() if stored.params.get(key) != value]
     wrong += [key for key, value in now.tags.items() if stored.tags.get(key) != value]
-    detail = f"{', '.join(wrong)} differ" if wrong else f"{len(expected)} params and {len(now.tags)} tags agree"
-    return Check("params and tags against the record", not wrong, detail)
+    known = expected.keys() | now.tags.keys()
+    added = [row.key for row in made.template.fields if row.key not in known and row.key in {**stored.params, **stored.tags}]
+    detail = "; ".join(f"{', '.join(names)} {word}" for names, word in ((wrong, "differ"), (added, "not in the record")) if names)
+    return Check("params and tags against the record", not detail, detail or f"{len(expected)} params and {len(now.tags)} tags agree")
+
+
+def _index(record: Record, evidence: Evidence) -> keys.Index:
+    return keys.index(record, record.status, evidence.sha256)

@@ -146,7 +146,9 @@ class Facts:
         return {key: number for fact in self.by_name.values() for key, number in fact.metrics.items()}
 
 
-def measured(name: str, text: str, data: Json = None, *, source: str, short: str = "", findings: Iterable[Finding] = ()) -> Fact:
+def measured(
+    name: str, text: str, data: Json = None, *, source: str, short: str = "", findings: Iterable[Finding] = ()
+) -> Fact:
     """A fact read from the delivered file ``source``."""
     return Fact(name, State.MEASURED, Value(text, data, short), Source(source), tuple(findings))
 
@@ -175,7 +177,9 @@ def jsonable(data: Any) -> Json:
         RecordError: If a value has no JSON form.
     """
     if data is None or isinstance(data, bool | int | str):
-        return int(data) if isinstance(data, int) and not isinstance(data, bool) else str(data) if isinstance(data, str) else data
+        return (
+            int(data) if isinstance(data, int) and not isinstance(data, bool) else str(data) if isinstance(data, str) else data
+        )
     if isinstance(data, float):
         return float(data) if math.isfinite(data) else str(float(data))
     if isinstance(data, Mapping):
@@ -251,9 +255,7 @@ def _catalogue() -> dict[str, FactType]:
         FactType("quantizers.float_layers", "layers left in floating point"),
         FactType("quantizers.lost_non_linearities", "activation functions of the float graph that the file lost"),
         FactType("runtime.integer_operators", "operators that the target runtime runs in integers"),
-        FactType(
-            "runtime.integer_ratio", "share of layers run in integers", "ratio in [0, 1]", "aifsm.integer_ops_ratio"
-        ),
+        FactType("runtime.integer_ratio", "share of layers run in integers", "ratio in [0, 1]", "aifsm.integer_ops_ratio"),
         # pruning and recovery
         FactType("zeros.ratio", "share of weights that are zero", "ratio in [0, 1]", "aifsm.zeros"),
         FactType("pruning.framework", "framework that pruned, with version"),
@@ -271,9 +273,7 @@ def _catalogue() -> dict[str, FactType]:
         FactType("verification.sqnr_db", "signal to quantization noise ratio of the outputs", "dB", "aifsm.sqnr_db"),
         FactType("verification.flips", "samples whose decision changed", "count", "aifsm.flips"),
         FactType("verification.accuracy", "accuracy of the delivered model", "ratio in [0, 1]", "aifsm.accuracy"),
-        FactType(
-            "verification.accuracy_drop", "accuracy before minus after", "ratio in [-1, 1]", "aifsm.accuracy_drop"
-        ),
+        FactType("verification.accuracy_drop", "accuracy before minus after", "ratio in [-1, 1]", "aifsm.accuracy_drop"),
         FactType("size.ratio", "size of the delivered file over that of its input", "ratio", "aifsm.size_ratio"),
     )
     return {row.name: row for row in rows}

@@ -19,7 +19,7 @@ RESIDUE = re.compile(
     r"|torch \(pythorch\)|it should be\s+stored the configuration|any additional information relevant to the conversion",
     re.IGNORECASE,
 )
-"""Words of the template's guidance that must not survive in a finished log; so must no cell that is nothing but its guidance."""
+"""Words of the template's guidance; none may survive in a finished log, and no cell that is nothing but its guidance."""
 
 
 def fill(template: Template, facts: Facts, declarations: Iterable[Declaration] = ()) -> dict[str, Entry]:
@@ -55,7 +55,9 @@ def _entry(row: Field, facts: Facts) -> Entry:
     beside = tuple(fact for name in row.beside if (fact := facts.get(name)) is not None)
     fact = facts.get(row.fact)
     if fact is None:
-        return Entry(State.NOT_RECORDED, Value(""), Source(""), beside=beside, reason="nothing in this log tells it", remedy=row.remedy)
+        return Entry(
+            State.NOT_RECORDED, Value(""), Source(""), beside=beside, reason="nothing in this log tells it", remedy=row.remedy
+        )
     asked = facts.get(row.asked) if row.asked else None
     problems = (*fact.findings, *(problem for other in beside for problem in other.findings), *_unmet(row, asked, fact))
     return Entry(
@@ -101,7 +103,9 @@ def _declared(row: Field, entry: Entry, said: Declaration) -> Entry:
         return _contradicted(entry, row, fact)
     suspicious = tuple(replace(finding, field=row.key) for finding in _suspicious(row, fact))
     kept = tuple(finding for finding in entry.findings if finding.code not in ("responsible_is_account", "template_residue"))
-    return replace(entry, state=State.DECLARED, value=fact.value, source=source, findings=kept + suspicious, reason="", remedy="")
+    return replace(
+        entry, state=State.DECLARED, value=fact.value, source=source, findings=kept + suspicious, reason="", remedy=""
+    )
 
 
 def _stays(row: Field, entry: Entry) -> bool:
@@ -115,5 +119,7 @@ def _contradicted(entry: Entry, row: Field, said: Fact) -> Entry:
     beside = (*entry.beside, said)
     if said.value.text.strip().lower() in (entry.value.text.lower(), entry.value.brief.lower()):
         return replace(entry, beside=beside)
-    finding = Finding("declared_not_found", row.key, said.value.text, entry.value.text, "the file contradicts what was declared")
+    finding = Finding(
+        "declared_not_found", row.key, said.value.text, entry.value.text, "the file contradicts what was declared"
+    )
     return replace(entry, beside=beside, findings=(*entry.findings, finding))

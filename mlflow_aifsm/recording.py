@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -195,29 +196,41 @@ class Recording:
         Raises:
             TrackingError: If MLflow refuses; record and delivered file then lie on disk, and the message says where.
         """
-        folder = scratch.folder()
         record = self.record()
         try:
-            staged = stage(folder, record, self._attachments())
-            self.result = self._write(staged, record)
+            self.result = self._write(stage(scratch.folder(), record, self._attachments()), record)
             write.end(self.place, failed=False)
         except Exception as error:
-            raise self._kept(folder, error) from error
+            kept = self._kept(record, error)
+            self._close()
+            raise kept from error
         if not self.config.quiet:
             print(self.result)  # noqa: T201
         return self.result
 
     def abort(self, error: BaseException) -> None:
         """Logs that the operation failed, and why. Raises nothing: the caller's exception is the one to be seen."""
-        folder = scratch.folder()
+        words = " ".join(str(error).split())
         try:
-            record = self.record(failure=f"{type(error).__name__}: {' '.join(str(error).split())}")
-            stage(folder, record, self._attachments())
-            write.artifacts(self.place.run_id, self.template.log, folder, {})
-            write.conclusion(self.place.run_id, keys.index(record, record.status, record.sha256).tags, {}, 0, None)
-            write.end(self.place, failed=True)
+            self._log_failure(self.record(failure=f"{type(error).__name__}: {words}".removesuffix(": ")))
         except Exception as second:  # noqa: BLE001
-            _logger.warning("%s", self._kept(folder, second))
+            _logger.warning("%s", second)
+        self._close()
+
+    def _log_failure(self, record: Record) -> None:
+        try:
+            index = keys.index(record, record.status, record.sha256)
+            staged = stage(scratch.folder(), record, self._attachments())
+            write.params(self.place.run_id, index.params)
+            write.artifacts(self.place.run_id, self.template.log, staged, ())
+            write.conclusion(self.place.run_id, index.tags, {}, 0, None)
+        except Exception as error:
+            raise self._kept(record, error) from error
+
+    def _close(self) -> None:
+        """Ends the run as failed, where that can be said; what went wrong before is what the caller must see."""
+        with suppress(AifsmError):
+            write.end(self.place, failed=True)
 
     def _write(self, staged: Path, record: Record) -> Result:
         digest, log, run_id = record.sha256, self.template.log, self.place.run_id
@@ -228,7 +241,7 @@ class Recording:
         if self.registered_model_name and model_uri:
             version_uri = registry.register(self.registered_model_name, model_uri, record, digest, self.source_uri).uri
         write.inputs(run_id, self._data, self._model_ids)
-        write.artifacts(run_id, log, staged, self._attachments().tables)
+        write.artifacts(run_id, log, staged, [name for name, rows in self._attachments().tables.items() if rows])
         places = {keys.tag(log, "model_uri"): model_uri, keys.tag(log, "model_version"): version_uri}
         tags = {**index.tags, **{key: uri for key, uri in places.items() if uri}}
         write.conclusion(run_id, tags, self.facts.metrics, keys.STEP[log], model_id)
@@ -261,17 +274,23 @@ class Recording:
         tables = self.measurement.tables if self.measurement else {}
         return Attachments({"packages.txt": pinned, **self.source.files()}, documents, tables)
 
-    def _kept(self, folder: Path, error: Exception) -> AifsmError:
-        """Keeps what was made on disk and says where; if even that fails, the scratch folder stays."""
-        files = [self.delivered.parent / file.path for file in self.measurement.files] if self.delivered and self.measurement else []
-        try:
-            place = spool(Path(self.config.spool) / self.log_id, folder, files)
-        except OSError:
-            place = scratch.keep(folder)
+    def _kept(self, record: Record, error: Exception) -> AifsmError:
+        """Keeps what was made on disk and says where: in the spool, or, where that is full or closed, in a temporary folder."""
+        listed = self.measurement.files if self.measurement else ()
+        files = [self.delivered.parent / file.path for file in listed] if self.delivered else []
+        kept = self._spooled(Path(self.config.spool), record, files) or self._spooled(None, record, files)
         reason = error.what if isinstance(error, AifsmError) else f"{type(error).__name__}: {error}"
         remedy = error.remedy if isinstance(error, AifsmError) else ""
-        kept = f"record and delivered file are kept in {place}" if files else f"the record is kept in {place}"
         return TrackingError(f"log {self.log_id} was not logged: {reason}", remedy="; ".join(filter(None, (kept, remedy))))
+
+    def _spooled(self, spool_folder: Path | None, record: Record, files: Sequence[Path]) -> str:
+        """Where record and delivered files are kept, as a sentence; empty where the disk refuses."""
+        try:
+            folder = spool_folder or scratch.keep(scratch.folder())
+            place = spool(folder / self.log_id, record, self._attachments(), files).resolve()
+        except OSError:
+            return ""
+        return f"record and delivered file are kept in {place}" if files else f"the record is kept in {place}"
 
 
 def _source_data(source: SourceCode) -> dict[str, Json]:

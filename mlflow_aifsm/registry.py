@@ -8,6 +8,7 @@ import mlflow
 
 from mlflow_aifsm.facts import State
 from mlflow_aifsm.record import Record
+from mlflow_aifsm.report.summary import verification_line
 from mlflow_aifsm.tracking.connection import client, speaking
 
 
@@ -62,13 +63,17 @@ def version_tags(record: Record, record_sha256: str, source_uri: str) -> dict[st
 
 
 def description(record: Record, source_uri: str) -> str:
-    """Three lines for the registry's page: what it is, how complete its log is, where it came from."""
-    made_from = f" from {source_uri}" if source_uri else ""
-    return (
-        f"{record.template.title} {record.log_id}: {precision(record)} model made{made_from}.\n\n"
-        f"{record.state_line}.\n\n"
-        f"sha256 {record.output_sha256}; run {record.run_id}."
-    )
+    """What the registry's page shows, in Markdown: what it is, how complete its log is, what its verification showed."""
+    made_from = f", made from `{source_uri}`" if source_uri else ""
+    delivered = f"sha256 `{record.output_sha256}` · " if record.output_sha256 else ""
+    return "\n\n".join((
+        f"**{precision(record).capitalize()}**{made_from}",
+        f"**{record.template.title} `{record.log_id}`: {record.status}**",
+        record.state_line,
+        f"Verification {verification_line(record.verification)}",
+        f"{delivered}run `{record.run_id}`",
+        f"`mlflow-aifsm report {record.run_id} --log {record.template.log}`",
+    ))  # fmt: skip
 
 
 def precision(record: Record) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from difflib import get_close_matches
 
 from mlflow_aifsm import audit
 from mlflow_aifsm.errors import InputError, NotFoundError, TemplateError
@@ -31,33 +34,48 @@ def declare(target: str, key: str, value: str, by: str, log: str | None = None) 
         InputError: If the value or the name is empty, or the field is unknown.
         NotFoundError: If the target has no log in a run.
     """
-    if not value.strip():
-        raise InputError(f"empty value for {key}", remedy=f"say what it is: {key}='…'")
+    return declare_all(target, [(key, value)], by, log)[0]
+
+
+def declare_all(target: str, values: Sequence[tuple[str, str]], by: str, log: str | None = None) -> tuple[Evidence, ...]:
+    """Fills several fields, all or none, and returns the logs they belong to as they read then; see ``declare``.
+
+    Raises:
+        InputError: If a value or the name is empty, or a field is unknown.
+        NotFoundError: If the target has no log in a run.
+    """
+    if empty := [key for key, value in values if not value.strip()]:
+        raise InputError(f"empty value for {empty[0]}", remedy=f"say what it is: {empty[0]}='…'")
     if not by.strip() or by.strip().lower() in ACCOUNTS:
         raise InputError("--by", got=repr(by), expected="the name of a person who stands for the value")
-    evidence, full = _chosen(target, key, log)
-    said = Declaration(full, value, by, datetime.now(UTC).astimezone().isoformat(timespec="seconds"))
-    _append(evidence, said)
-    return _published(target, evidence.record.template.log)
+    logs, at = audit.read(target, log), datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+    said = [(*_chosen(logs, key), value) for key, value in values]
+    touched = [evidence for evidence in logs if any(evidence is chosen for chosen, _, _ in said)]
+    for evidence in touched:
+        _append(evidence, [Declaration(key, value, by, at) for chosen, key, value in said if chosen is evidence])
+    return tuple(_published(target, evidence.record.template.log) for evidence in touched)
 
 
-def _chosen(target: str, key: str, log: str | None) -> tuple[Evidence, str]:
-    matches, reasons = [], []
-    for evidence in audit.read(target, log):
-        try:
+def _chosen(logs: Sequence[Evidence], key: str) -> tuple[Evidence, str]:
+    matches = []
+    for evidence in logs:
+        with suppress(TemplateError):
             matches.append((evidence, evidence.record.template.field(key).key))
-        except TemplateError as error:
-            reasons.append(error)
-    if len(matches) != 1:
-        raise InputError(f"field '{key}'", expected="a key of one log; 'mlflow-aifsm templates' lists them") from next(iter(reasons), None)
-    return matches[0]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        meant = " or ".join(full for _, full in matches)
+        raise InputError(f"field '{key}' is in both logs", expected=meant, remedy="write it in full, or name the log with --log")
+    known = [row.key for evidence in logs for row in evidence.record.template.fields]
+    near = [full for full in known if key in full] or get_close_matches(key, known, n=3, cutoff=0)
+    raise InputError(f"unknown field '{key}'", expected=" or ".join(near), remedy="'mlflow-aifsm templates' lists all")
 
 
-def _append(evidence: Evidence, said: Declaration) -> None:
+def _append(evidence: Evidence, said: Sequence[Declaration]) -> None:
     record = evidence.record
     if not record.run_id:
         raise NotFoundError(f"{evidence.target} has no run to write to", remedy="declare on the run that made it")
-    lines = [json.dumps(unstructure(line), ensure_ascii=False, sort_keys=True) for line in (*evidence.declarations, said)]
+    lines = [json.dumps(unstructure(line), ensure_ascii=False, sort_keys=True) for line in (*evidence.declarations, *said)]
     path = f"{keys.folder(record.template.log)}/{keys.DECLARATIONS}"
     tracking.text(record.run_id, path, "\n".join(lines) + "\n")
 

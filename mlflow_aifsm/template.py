@@ -6,8 +6,8 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
 from enum import Enum
+from functools import cache, partial
 from importlib import resources
 from typing import Any, get_args, get_origin
 

@@ -166,7 +166,7 @@ def test_the_guidance_of_every_field_is_residue_in_that_field(guided: Field) -> 
         "specify the framework: torch",
         "Date of design: Format YYYY/MM/DD (year, moth, day)",
         "Tensorflow (keras, tensorflow), onnx-tf (onnx), torch (pythorch)…",
-        "In the case of using tools for converting the model or separate scrips, it should be stored the configuration and its parameters.",
+        "In the case of using tools or separate scrips, it should be\nstored the configuration and its parameters.",
         "Operation system or any additional information relevant to the conversion process",
     ],
 )

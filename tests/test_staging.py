@@ -42,6 +42,7 @@ def test_a_staged_log_holds_record_attachments_tables_manifest_and_report(tmp_pa
         "manifest.json",
         "packages.txt",
         "quantizers.csv",
+        "quantizers.json",
         "record.json",
         "report.html",
         "source/train.py",
@@ -91,7 +92,10 @@ def test_any_text_stays_in_its_own_cell_and_none_begins_with_a_formula(texts: li
 
 
 def test_numbers_keep_their_type_and_precision_beside_empty_cells() -> None:
-    numbers: list[dict[str, Json]] = [{"axis": 0, "scale": -0.1, "symmetric": True}, {"axis": None, "scale": 1 / 3, "symmetric": None}]
+    numbers: list[dict[str, Json]] = [
+        {"axis": 0, "scale": -0.1, "symmetric": True},
+        {"axis": None, "scale": 1 / 3, "symmetric": None},
+    ]
     assert cells(csv(numbers)) == [["axis", "scale", "symmetric"], ["0", "-0.1", "True"], ["", repr(1 / 3), ""]]
     assert cells(csv([{"axis": [0, 1]}])) == [["axis"], ["[0, 1]"]]
 
@@ -106,7 +110,7 @@ def test_a_log_that_could_not_be_logged_is_kept_under_a_name_that_is_free(tmp_pa
     for number, file in enumerate(delivered):
         file.write_bytes(bytes([number]) * 9)
     destination = tmp_path / "spool" / "digits_3-MC-1"
-    places = [spool(destination, staged, delivered) for _ in range(3)]
+    places = [spool(destination, golden_record(), ATTACHED, delivered) for _ in range(3)]
     assert [place.name for place in places] == ["digits_3-MC-1", "digits_3-MC-1-2", "digits_3-MC-1-3"]
     for place in places:
         assert manifest(place, [f"model/{file.name}" for file in delivered]) == manifest(staged)
@@ -114,7 +118,6 @@ def test_a_log_that_could_not_be_logged_is_kept_under_a_name_that_is_free(tmp_pa
 
 
 def test_a_log_without_delivered_file_is_kept_without_model(tmp_path: Path) -> None:
-    staged = stage(tmp_path / "staged", golden_record(), Attachments())
-    place = spool(tmp_path / "free", staged, [])
+    place = spool(tmp_path / "free", golden_record(), Attachments(), [])
     assert not (place / "model").exists()
     assert sorted(path.name for path in place.iterdir()) == ["manifest.json", "record.json", "report.html"]

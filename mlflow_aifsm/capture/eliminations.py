@@ -61,7 +61,7 @@ def _dropout(file: OnnxFile) -> Fact:
         return _left(file, "graph.dropout", active, "Dropout with training_mode true or not constant", effect)
     if found:
         names = _names(node for _, node in found)
-        text = f"Inert: training_mode is absent or false in {_some(names)}, so the input passes unchanged"
+        text = f"Inert, training_mode is absent or false in {_some(names)}, so the input passes unchanged"
         return measured("graph.dropout", text, names, source=file.source, short="inert")
     return _eliminated(file, "graph.dropout", f"no Dropout node among {_all(file)}")
 
@@ -86,12 +86,12 @@ def _batch_normalization(file: OnnxFile) -> Fact:
     if not found and not folded:
         return _eliminated(file, name, f"no BatchNormalization node among {_all(file)}")
     data = {"frozen": _names(found), "folded": _names(folded)}
-    into = f"the exporter's rule {FOLDED} worked on {_plural(folded, 'convolution')}: {_named(folded)}"
+    into = f"into {_plural(folded, 'convolution')} by the exporter's rule {FOLDED} ({_named(folded)})"
     if not found:
-        text = f"Folded: {into}; no BatchNormalization node among {_all(file)}"
+        text = f"Folded {into}; no BatchNormalization node among {_all(file)}"
         return measured(name, text, data, source=file.source, short="folded")
-    text = f"Frozen: {_named(found)} with training_mode 0 and one output use running statistics" + (
-        f"; {into}" if folded else ""
+    text = f"Frozen, {_named(found)} with training_mode 0 and one output use running statistics" + (
+        f"; others folded {into}" if folded else ""
     )
     return measured(name, text, data, source=file.source, short="frozen")
 
@@ -143,7 +143,7 @@ def _other(file: OnnxFile) -> Fact:
 
 
 def _eliminated(file: OnnxFile, name: str, shown: str) -> Fact:
-    return measured(name, f"Eliminated: {shown}", [], source=file.source, short="eliminated")
+    return measured(name, f"Eliminated, {shown}", [], source=file.source, short="eliminated")
 
 
 def _left(file: OnnxFile, name: str, found: list[NodeProto], what: str, effect: str) -> Fact:

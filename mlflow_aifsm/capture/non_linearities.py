@@ -54,7 +54,7 @@ def _compared(file: OnnxFile, before: OnnxFile, rows: tuple[Quantizer, ...]) -> 
         )
         return measured(NAME, text, lost, source=file.source, short=f"{len(lost)} lost", findings=[finding])
     how = f"{len(functions) - len(missing)} as nodes, {len(missing)} in the range of a quantizer"
-    text = f"None of {len(functions)} lost against {before.source}: {how}"
+    text = f"{len(functions)} of {len(functions)} kept, compared with {before.source}: {how}"
     return measured(NAME, text, [], source=file.source, short="none")
 
 

@@ -16,6 +16,11 @@ from mlflow_aifsm.facts import Fact, Finding, Json, measured, not_applicable
 
 NAMES = ("precision", "scheme", "technique", "granularity", "transformation", "scale")
 
+FIRST = ("tensor", "kind", "dtype", "granularity", "bits", "effective_bits")
+"""Columns that stand at the left of the table, where a narrow view cuts it off."""
+
+LAST = ("formula", "layer", "op", "symmetric", "levels", "codes_min", "codes_max", "axis", "block_size", "size", "zeros")
+
 PLURALS = {WEIGHT: "weights", ACTIVATION: "activations", BIAS: "bias"}
 """How texts and data name each kind of quantized tensor."""
 
@@ -47,16 +52,14 @@ def table(quantizers: Iterable[Quantizer]) -> list[dict[str, Json]]:
 
 
 def _table_row(row: Quantizer) -> dict[str, Json]:
-    plain = {
-        name: getattr(row, name) for name in ("tensor", "kind", "layer", "op", "dtype", "bits", "levels", "effective_bits")
-    }
-    places = {
-        name: getattr(row, name) for name in ("granularity", "axis", "block_size", "codes_min", "codes_max", "size", "zeros")
-    }
     factors = [1 / scale for scale in row.scale if scale]
-    ranges = {"scale": row.scale, "s": factors, "zero_point": row.zero_point, "alpha": row.alpha, "beta": row.beta}
+    ranges = {"scale": row.scale, "zero_point": row.zero_point, "beta": row.beta, "alpha": row.alpha, "s": factors}
     spans = {f"{name}_{end.__name__}": end(values) if values else None for name, values in ranges.items() for end in (min, max)}
-    return {**plain, "symmetric": row.symmetric, **places, "scales": len(row.scale), **spans, "formula": row.formula}
+    return {**_attributes(row, FIRST), **spans, "scales": len(row.scale), **_attributes(row, LAST)}
+
+
+def _attributes(row: Quantizer, names: Iterable[str]) -> dict[str, Json]:
+    return {name: getattr(row, name) for name in names}
 
 
 def _unquantized(file: OnnxFile) -> list[Fact]:
@@ -74,7 +77,7 @@ def _precision(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
     narrow = [
         f"{row.effective_bits} bits in {row.label}" for row in rows if row.kind == WEIGHT and row.effective_bits < row.bits
     ]
-    text = ", ".join(parts) + (f"; codes in use need fewer: effective {_listed(narrow)}" if narrow else "")
+    text = ", ".join(parts) + (f"; the codes in use need fewer: effective {_listed(narrow)}" if narrow else "")
     data = {name: sorted({row.dtype for row in kinds.get(name, [])}) for name in PLURALS.values()}
     short = ", ".join(f"{'/'.join(data[name])} {name}" for name in ("weights", "activations") if data[name])
     return measured("quantizers.precision", _capital(text), data, source=file.source, short=short)
@@ -153,12 +156,12 @@ def _transformation(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
 def _scale(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
     scales = [scale for row in rows if row.kind != BIAS for scale in row.scale]
     formulas = Counter(row.formula for row in rows if row.kind != BIAS)
-    parts = ", ".join(f"{formula} in {count}" for formula, count in formulas.items())
+    parts = ", ".join(f"{formula} in {count} of {formulas.total()} quantizers" for formula, count in formulas.items())
     sizes = [abs(scale) for scale in scales]
     span = f", 1/s from {min(sizes):.3g} to {max(sizes):.3g}" if sizes else ""
     negative = sum(scale < 0 for scale in scales)
     span += f" (negative in {negative} of {len(scales)} scales)" if negative else ""
-    text = f"{formulas.total()} quantizers of weights and activations{span}; {parts}"
+    text = f"{parts}{span}"
     biases = sum(row.kind == BIAS for row in rows)
     text += f"; {biases} biases have the s of their data times the s of their weight" if biases else ""
     ends = {"inverse_min": min(sizes, default=None), "inverse_max": max(sizes, default=None)}

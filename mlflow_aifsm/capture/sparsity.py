@@ -7,7 +7,7 @@ occur. Zeros beyond that come from pruning.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +66,9 @@ def read_zeros(source: Path | OnnxFile, quantizers: tuple[Quantizer, ...] | None
 
 
 def table(zeros: tuple[Zeros, ...]) -> list[dict[str, Json]]:
-    """One row for each weight: tensor, layer, size, zeros, ratio in [0, 1]."""
-    return [{**asdict(row), "ratio": row.ratio} for row in zeros]
+    """One row for each weight: tensor, zeros, size, ratio in [0, 1], layer, elements one code beside zero."""
+    names = ("tensor", "zeros", "size", "ratio", "layer", "beside")
+    return [{name: getattr(row, name) for name in names} for row in zeros]
 
 
 def facts(

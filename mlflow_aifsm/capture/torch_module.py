@@ -33,6 +33,8 @@ Model: TypeAlias = nn.Module | ExportedProgram
 
 _STOCHASTIC = re.compile(r"DropPath|StochasticDepth|DropBlock|Noise|Mixup|CutMix", re.IGNORECASE)
 _TYPES_SHOWN = 12
+_LAYERS = {"aten.dropout.default": "Dropout", "aten.batch_norm.default": "Batch Normalization"}
+_FLAGS = {"train": "training flag", "training": "training flag"}
 _OTHER = "weight norm, spectral norm, parametrization, pruning mask, stochastic depth or noise, auxiliary head"
 
 
@@ -157,9 +159,9 @@ def _mode(reading: _Reading) -> Fact:
     if reading.calls is not None:
         flags = flagged(reading.calls)
         text = (
-            f"training mode: training flag set in {_counts(Counter(flags))}"
+            f"training mode, training flag set in {_counts(Counter(flags))}"
             if flags
-            else "evaluation mode: no training flag set"
+            else "evaluation mode, no training flag is set"
         )
         data: dict[str, Any] = {"training": bool(flags), "flags": flags}
     else:
@@ -213,9 +215,11 @@ def _technique(fact: str, called: str, found: Sequence[dict[str, Any]], source: 
     settings: dict[str, list[str]] = {}
     for item in found:
         for name in item.keys() - {"name", "type"}:
-            settings.setdefault(name, []).append(str(item[name]))
+            settings.setdefault(_FLAGS.get(name, name), []).append(str(item[name]))
     words = "; ".join(f"{name} {', '.join(dict.fromkeys(values))}" for name, values in sorted(settings.items()))
-    text = _counts(Counter(str(item["type"]) for item in found)) + (f" ({words})" if words else "")
+    operators = ", ".join(dict.fromkeys(item["type"] for item in found if item["type"] in _LAYERS))
+    text = _counts(Counter(_LAYERS.get(item["type"], str(item["type"])) for item in found)) + (f" ({words})" if words else "")
+    text += f" [{operators}]" if operators else ""
     said = (text if found else f"no {called} {kind}") + (f"; {limit}" if limit else "")
     return captured(fact, said, list(found), source=source, short="present" if found else f"no {kind}")
 

@@ -82,12 +82,11 @@ def declare_command(target: str, values: tuple[str, ...], by: str, log: str | No
       mlflow-aifsm declare 0a1b2c3d… aifsm.conversion.responsible='A. Ito' --by 'A. Ito'
       mlflow-aifsm declare models:/digits-frozen/1 data_sets='digits 1.0, training half' --by 'A. Ito'
     """
-    from mlflow_aifsm.review import declare
+    from mlflow_aifsm.review import declare_all
 
     pairs = [value.partition("=") for value in values]
     if wrong := [key for key, separator, _ in pairs if not separator]:
         raise click.UsageError(f"'{wrong[0]}' has no value: write KEY=VALUE, as in responsible='A. Ito'")
-    for key, _, value in pairs:
-        evidence = declare(target, key, value, by, log)
-    click.echo(f"{evidence.record.log_id}: {evidence.status}")
-    click.echo(f"  {evidence.record.state_line}")
+    for evidence in declare_all(target, [(key, value) for key, _, value in pairs], by, log):
+        click.echo(f"{evidence.record.log_id}: {evidence.status}")
+        click.echo(f"  {evidence.record.state_line}")

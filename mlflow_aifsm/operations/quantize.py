@@ -181,7 +181,7 @@ def _calibration(done: Quantized, samples: Samples, asked: int) -> Fact:
         measured=f"{done.consumed} samples",
         effect="ranges rest on less data than was asked for",
     )
-    text = f"{words}; {done.consumed:,} samples consumed of {samples.describe()}, {asked:,} asked for"
+    text = f"{words}; {done.consumed:,} samples read ({asked:,} asked for); data: {samples.describe()}"
     data = {"method": short, "asked": asked, "consumed": done.consumed, "data": samples.name, "sha256": samples.digest}
     source = "arguments of nncf.quantize, and the samples it read"
     return captured("calibration.method", text, data, source=source, short=short, findings=[finding] if fewer else [])

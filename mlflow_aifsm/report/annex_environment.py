@@ -8,8 +8,7 @@ from mlflow_aifsm.facts import Fact, Json
 from mlflow_aifsm.record import Record
 from mlflow_aifsm.report.annex_tables import plain_table
 from mlflow_aifsm.report.blocks import Block, Heading, Text
-from mlflow_aifsm.report.words import readable, spaced
-from mlflow_aifsm.report.words import line as words
+from mlflow_aifsm.report.words import line, readable, spaced
 
 PACKAGES = ("converter.packages", "quantization.packages", "pruning.packages")
 
@@ -30,7 +29,7 @@ def environment(record: Record) -> Iterable[Block]:
         if value not in found[:position]:
             yield from _shown(value, _packages, "")
     if not found:
-        yield words("No package was recorded.")
+        yield line("No package was recorded.")
 
 
 def _facts(record: Record) -> dict[str, tuple[str, Json]]:
@@ -50,15 +49,16 @@ def _is_known(fact: Fact) -> bool:
 
 def _shown(value: tuple[str, Json] | None, table: Callable[[Mapping[str, Json]], Block], absent: str) -> Iterator[Block]:
     if value is None:
-        yield words(absent)
+        yield line(absent)
     elif isinstance(value[1], dict) and value[1]:
         yield table(value[1])
     else:
-        yield words(value[0])
+        yield line(value[0])
 
 
 def _host(data: Mapping[str, Json]) -> Block:
-    rows = ((LABELS.get(name, spaced(str(name)).capitalize()), _told(name, value)) for name, value in data.items())
+    names = (*(name for name in LABELS if name in data), *(name for name in data if name not in LABELS))
+    rows = ((LABELS.get(name, spaced(str(name)).capitalize()), _told(name, data[name])) for name in names)
     return plain_table(("Name", "Value"), rows, widths=(30, 70))
 
 
@@ -93,13 +93,21 @@ def _packages(data: Mapping[str, Json]) -> Block:
 
 LABELS: Mapping[str, str] = {
     "system": "Operating system",
+    "distribution": "Distribution",
+    "kernel": "Kernel",
+    "container": "Container",
+    "machine": "Machine",
     "processor": "Processor",
+    "cores": "Cores",
     "vector_flags": "Vector instructions",
+    "memory": "Memory",
+    "accelerator": "Accelerator",
+    "python": "Python",
     "implementation": "Python implementation",
-    "variables": "Environment variables",
     "torch": "PyTorch",
+    "variables": "Environment variables",
 }
-"""What a line of the environment is called, where its own name does not say it."""
+"""What a line of the environment is called, in the order of the table; others follow under their own names."""
 
 ABSENT: Mapping[str, str] = {
     "accelerator": "none found",

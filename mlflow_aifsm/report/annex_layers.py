@@ -34,12 +34,12 @@ def layers(evidence: Evidence) -> Iterable[Block]:
     """The tables of Annex B; one that is empty says why."""
     for name, title in (("quantizers", "Quantizers"), ("sparsity", "Sparsity")):
         yield Heading(2, "", Text(title))
-        yield from _series(name, [row for row in evidence.tables.get(name, ()) if row], evidence)
+        yield from _series(name, [row for row in evidence.tables.get(name, ()) if row])
 
 
-def _series(name: str, rows: Sequence[Values], evidence: Evidence) -> Iterator[Block]:
+def _series(name: str, rows: Sequence[Values]) -> Iterator[Block]:
     if not rows:
-        yield line(_absent(name, evidence))
+        yield line(f"No table of {name} lies beside this record; a file that holds none has no table.")
         return
     columns = _columns(name, rows)
     cells = [[tuple(column.lines(row)) for column in columns] for row in rows[:ROWS]]
@@ -48,12 +48,6 @@ def _series(name: str, rows: Sequence[Values], evidence: Evidence) -> Iterator[B
     titles = tuple(Text(column.title) for column in columns)
     yield Table(titles, tuple(Row(tuple(map(_cell, row))) for row in cells), widths)
     yield line(quiet(_note(name, rows, columns)))
-
-
-def _absent(name: str, evidence: Evidence) -> str:
-    if name == "quantizers" and not evidence.record.template.log == "optimization":
-        return "None: a conversion delivers a model without quantizers, or says in the table what it found."
-    return f"No table of {name} lies beside this record."
 
 
 def _columns(name: str, rows: Sequence[Values]) -> tuple[Column, ...]:
@@ -81,7 +75,8 @@ def _note(name: str, rows: Sequence[Values], columns: Sequence[Column]) -> str:
     drawn = {own for column in columns for own in column.names}
     rest = [spaced(own) for own in _names(rows) if own not in drawn]
     more = f" Left out here: {', '.join(rest)}." if rest else ""
-    return f"{READING.get(name, '')}{shown}{more} {name}.csv beside the record holds all rows and columns. An empty cell holds no value."
+    beside = f"{name}.csv beside the record holds all rows and columns. An empty cell holds no value."
+    return f"{READING.get(name, '')}{shown}{more} {beside}"
 
 
 def _tensor(row: Values) -> Iterator[str]:
@@ -89,26 +84,20 @@ def _tensor(row: Values) -> Iterator[str]:
     yield from filter(None, [" ".join(filter(None, (_text(row, "op"), _text(row, "layer"))))])
 
 
-def _kind(row: Values) -> Iterator[str]:
-    yield from filter(None, [_text(row, "kind")])
-
-
 def _type(row: Values) -> Iterator[str]:
-    yield from filter(None, [_text(row, "dtype")])
-    bits, effective = _text(row, "bits"), _text(row, "effective_bits")
-    if bits:
-        yield f"{bits} bits" + (f", {effective} effective" if effective not in ("", bits) else "")
-    if codes := _span(row, "codes"):
-        yield f"codes {codes}"
+    yield from filter(None, [_text(row, "kind")])
+    bits, effective, codes = _text(row, "bits"), _text(row, "effective_bits"), _span(row, "codes")
+    yield from filter(None, [", ".join(filter(None, (_text(row, "dtype"), bits and f"{bits} bits")))])
+    used = (f"{effective} effective" if effective not in ("", bits) else "", codes and f"codes {codes}")
+    yield from filter(None, [", ".join(filter(None, used))])
 
 
 def _granularity(row: Values) -> Iterator[str]:
     yield from filter(None, [_text(row, "granularity")])
     scales = _text(row, "scales")
     if scales not in ("", "0"):
-        yield f"{scales} scale{'' if scales == '1' else 's'}"
-    if row.get("axis") is not None:
-        yield f"axis {_text(row, 'axis')}"
+        axis = "" if row.get("axis") is None else f", axis {_text(row, 'axis')}"
+        yield f"{scales} scale{'' if scales == '1' else 's'}{axis}"
     if row.get("block_size"):
         yield f"groups of {_text(row, 'block_size')}"
 
@@ -163,14 +152,13 @@ def _ends(*names: str) -> tuple[str, ...]:
 
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "quantizers": (
-        Column("Tensor, and layer that uses it", 21, ("tensor", "op", "layer"), _tensor),
-        Column("Kind", 10, ("kind",), _kind),
-        Column("Type", 14, ("dtype", "bits", "effective_bits", *_ends("codes")), _type),
-        Column("Granularity", 13, ("granularity", "scales", "axis", "block_size"), _granularity),
-        Column("Range [β, α]", 15, _ends("beta", "alpha"), _range),
-        Column("Scale", 18, _ends("scale", "s"), _scale),
-        Column("z", 5, _ends("zero_point"), _zero_point),
-        Column("Scale factor", 14, ("formula",), _formula),
+        Column("Tensor, and layer that uses it", 22, ("tensor", "op", "layer"), _tensor),
+        Column("Kind and type", 18, ("kind", "dtype", "bits", "effective_bits", *_ends("codes")), _type),
+        Column("Granularity", 14, ("granularity", "scales", "axis", "block_size"), _granularity),
+        Column("Range [β, α]", 17, _ends("beta", "alpha"), _range),
+        Column("Scale", 21, _ends("scale", "s"), _scale),
+        Column("z", 3, _ends("zero_point"), _zero_point),
+        Column("Scale factor", 18, ("formula",), _formula),
     ),
     "sparsity": (
         Column("Weight, and layer that uses it", 40, ("tensor", "op", "layer"), _tensor),

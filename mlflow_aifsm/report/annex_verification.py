@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from mlflow_aifsm.record import Record, VerificationResult
 from mlflow_aifsm.report.annex_tables import plain_table
-from mlflow_aifsm.report.blocks import Badge, Block, Cell, Heading, Mark, Notice, Paragraph, Row, Table, Text, Tone
+from mlflow_aifsm.report.blocks import Badge, Block, Cell, Heading, Mark, Notice, Paragraph, Role, Row, Table, Text, Tone
 from mlflow_aifsm.report.numbers import decisive, limits, pairs, set_by, singles
 from mlflow_aifsm.report.words import code, line, number, quiet, sentence, strong
 
@@ -76,6 +76,12 @@ def _numbers(result: VerificationResult) -> Iterable[Block]:
     if twice := tuple(pairs(result)):
         yield Heading(2, "", Text("Before and after"))
         yield plain_table(("Measure", "Reference", "Delivered", "Loss"), twice, widths=(46, 18, 18, 18))
-    for title, rows in singles(result):
-        yield Heading(2, "", Text(title))
-        yield plain_table(("Number", "Value"), rows, widths=(64, 36))
+    groups = tuple(row for title, rows in singles(result) for row in _group(title, rows))
+    if groups:
+        yield Heading(2, "", Text("Numbers"))
+        yield Table((Text("Number"), Text("Value")), groups, widths=(64, 36))
+
+
+def _group(title: str, rows: Iterable[tuple[str, str]]) -> Iterable[Row]:
+    yield Row((Cell((line(title),)),), Role.GROUP)
+    yield from (Row((Cell((line(name),)), Cell((line(value),)))) for name, value in rows)

@@ -14,6 +14,7 @@ from mlflow_aifsm.report.blocks import Badge, Block, Cell, Heading, Items, Mark,
 from mlflow_aifsm.report.cells import finding_notice, gap, remedy
 from mlflow_aifsm.report.words import code, line, quiet, strong
 
+
 def annexes(evidence: Evidence) -> tuple[Block, ...]:
     """All annexes, A to F; an empty part says why it is empty."""
     parts = (
@@ -43,7 +44,7 @@ def _manifest(evidence: Evidence) -> Iterable[Block]:
         yield Heading(2, "", Text(title))
         rows = tuple((file.path, f"{file.size:,}", file.sha256) for file in files)
         yield (
-            plain_table(("File", "Bytes", "SHA-256"), rows, (30, 14, 56), codes=(2,)) if rows else line("No file was recorded.")
+            plain_table(("File", "Bytes", "SHA-256"), rows, (25, 11, 64), codes=(2,)) if rows else line("No file was recorded.")
         )
         yield line("SHA-256 of the set:", code(digest) if digest else strong("not recorded"))
     yield Heading(2, "", Text("Looked at again"))

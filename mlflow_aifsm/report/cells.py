@@ -69,7 +69,7 @@ def finding_notice(finding: Finding, row: Field, target: str) -> Notice:
     """A finding as a box: its code, what was asked, what was measured, what it means, and the line that settles it."""
     state = "open" if finding.open else "accepted"
     lines = [line(Badge(f"finding {state}", Mark.BAD if finding.open else Mark.NEUTRAL), code(finding.code))]
-    parts = (("Asked:", finding.asked), ("Measured:", finding.measured), ("Effect:", finding.effect))
+    parts = (("Asked:", finding.asked), ("Found:", finding.measured), ("Effect:", finding.effect))
     lines += [line(quiet(name), text) for name, text in parts if text]
     if fill := settled_by(finding, row, target):
         lines.append(line(quiet("Settle it:"), code(fill)))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from mlflow_aifsm.facts import State
-from mlflow_aifsm.record import Evidence, Record
+from mlflow_aifsm.record import Entry, Evidence, Record
 from mlflow_aifsm.report.acronyms import used
 from mlflow_aifsm.report.annexes import annexes
 from mlflow_aifsm.report.blocks import Block, Cell, Document, Heading, Items, Paragraph, Role, Row, Table, Text, spans
@@ -78,25 +78,28 @@ def _given(record: Record) -> tuple[Text, ...]:
     """The model that went in, as a person says it, then where it lies and which log made it."""
     name = IDENTIFIER.fullmatch(record.subject)
     subject = f"{name[1]} version {name[2]}" if name else record.subject or "a model that is not named"
-    beside = [text for text in (_place(record), _earlier_log(record)) if text]
+    entry = next((record.entries[row.key] for row in record.template.fields if row.fact == "input.id"), None)
+    beside = [text for text in (_place(entry), _earlier_log(entry, record)) if text] if entry else []
     return (strong(subject), *([Text(f"({', '.join(beside)})")] if beside else []))
 
 
-def _place(record: Record) -> str:
-    entry = next((record.entries[row.key] for row in record.template.fields if row.fact == "input.id"), None)
-    sources = [entry.source, *(fact.source for fact in entry.beside)] if entry else []
+def _place(entry: Entry) -> str:
+    sources = (entry.source, *(fact.source for fact in entry.beside))
     return next((found[0] for source in sources if (found := URI.search(source.origin))), "")
 
 
-def _earlier_log(record: Record) -> str:
-    entry = next((record.entries[row.key] for row in record.template.fields if row.fact == "input.id"), None)
-    told = entry.value.text if entry and entry.state.strength else ""
-    return f"{told}" if told and told != record.subject else ""
+def _earlier_log(entry: Entry, record: Record) -> str:
+    told = entry.value.text if entry.state.strength else ""
+    return f"log {told}" if told and record.template.log == "optimization" and told != record.subject else ""
 
 
 def _scope(record: Record) -> tuple[Block, ...]:
-    given, delivered = (code(digest) if digest else strong("not recorded") for digest in (record.input_sha256, record.output_sha256))
-    about = line("It covers one step: from the input with SHA-256", given, "to the delivered model with SHA-256", delivered, ".")
+    given, delivered = (
+        code(digest) if digest else strong("not recorded") for digest in (record.input_sha256, record.output_sha256)
+    )
+    about = line(
+        "It covers one step: from the input with SHA-256", given, "to the delivered model with SHA-256", delivered, "."
+    )
     return Heading(1, "3", Text("Scope")), line(record.template.scope), about
 
 

@@ -93,8 +93,9 @@ class Limit:
         """``largest difference 2.9e-06 ≤ 0.0001``, or with ``>`` where it does not hold."""
         if not isinstance(self.value, int | float):
             return f"{named(self.number)} not measured, limit {self.sign} {self.bound}"
-        held = self.value <= float(self.bound) if self.sign == "≤" else self.value >= float(self.bound)
-        return f"{named(self.number)} {self.value:.2g} {self.sign if held else OPPOSITE[self.sign]} {self.bound}"
+        bound = float(self.bound)
+        held = self.value <= bound if self.sign == "≤" else self.value >= bound
+        return f"{named(self.number)} {_apart(self.value, bound)} {self.sign if held else OPPOSITE[self.sign]} {self.bound}"
 
 
 def named(number: str) -> str:
@@ -107,7 +108,7 @@ def limits(result: VerificationResult) -> tuple[Limit, ...]:
     if result.epsilon is not None:
         return (Limit("max_diff", "≤", f"{result.epsilon:g}", result.numbers.get("max_diff")),)
     found = (LIMIT.fullmatch(part) for part in result.criterion.split(", "))
-    return tuple(_limit(*match.groups(), result.numbers) for match in found if match and _is_number(match[3]))
+    return tuple(_limit(match, result.numbers) for match in found if match and _is_number(match[3]))
 
 
 def set_by(result: VerificationResult) -> str:
@@ -125,7 +126,9 @@ def singles(result: VerificationResult) -> Iterator[tuple[str, tuple[tuple[str, 
     numbers, paired = result.numbers, {name for stem in stems(result) for name in _parts(stem)}
     for title, measures in MEASURES.items():
         rows = tuple(
-            (measure.words, _written(measure, numbers[name], result.samples)) for name, measure in measures.items() if name in numbers
+            (measure.words, _written(measure, numbers[name], result.samples))
+            for name, measure in measures.items()
+            if name in numbers
         )
         if rows:
             yield title, rows
@@ -150,6 +153,13 @@ def pairs(result: VerificationResult) -> Iterator[tuple[str, str, str, str]]:
         yield words, brief(before), brief(after), "" if drop is None else brief(drop)
 
 
+def _apart(value: float, bound: float) -> str:
+    """``value`` with two significant digits, with all of them where fewer would put it on its limit."""
+    short = f"{value:.2g}"
+    apart = float(short) != bound and (float(short) < bound) == (value < bound)
+    return short if apart or value == bound else repr(value)
+
+
 def _parts(stem: str) -> tuple[str, str, str]:
     drop = "worst_class_drop" if stem == "worst_class_recall" else f"{stem}_drop"
     return f"{stem}_before", f"{stem}_after", drop
@@ -161,7 +171,8 @@ def _written(measure: Measure, value: Json, samples: int) -> str:
     return measure.written(value, samples)
 
 
-def _limit(name: str, sign: str, bound: str, numbers: Mapping[str, Json]) -> Limit:
+def _limit(match: re.Match[str], numbers: Mapping[str, Json]) -> Limit:
+    name, sign, bound = match[1], match[2], match[3]
     number = f"{name}_diff" if name in DIFFERENCES else name
     return Limit(number, sign, bound, numbers.get(number))
 

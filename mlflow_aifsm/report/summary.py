@@ -13,7 +13,11 @@ MOST = 4
 def summary(record: Record, model_uri: str, version_uri: str) -> str:
     """The summary of a finished log, in lines of at most 100 characters but for commands."""
     size = sum(file.size for file in record.output_files)
-    made = f"{record.output_files[0].path} · {size:,} bytes · sha256 {record.output_sha256[:12]}…" if record.output_files else "no file"
+    made = (
+        f"{record.output_files[0].path} · {size:,} bytes · sha256 {record.output_sha256[:12]}…"
+        if record.output_files
+        else "no file"
+    )
     rows = [
         ("delivered", made),
         ("log", record.state_line),

@@ -17,6 +17,8 @@ from mlflow_aifsm.errors import AifsmError, NotFoundError, TrackingError
 
 PATIENCE = 5
 """Seconds that a server has to take a connection before it counts as absent."""
+LONGEST = 300
+"""Characters of another program's message that a line of ours repeats."""
 MISSING = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"})
 
 
@@ -62,7 +64,7 @@ _taken: set[str] = set()
 def _reached(what: str) -> None:
     """Says within seconds that no server is there, where MLflow's own retries take four minutes.
 
-    A server that took a connection once is left to MLflow's retries from then on. What lies behind a proxy cannot be told.
+    A server that took a connection is left to MLflow's retries until they fail. What lies behind a proxy cannot be told.
     """
     uri = str(mlflow.get_tracking_uri())
     place = urlsplit(uri)
@@ -71,7 +73,7 @@ def _reached(what: str) -> None:
     try:
         with socket.create_connection((place.hostname, place.port or {"http": 80, "https": 443}[place.scheme]), PATIENCE):
             _taken.add(uri)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _refused(what, error) from error
 
 
@@ -79,6 +81,7 @@ def _refused(what: str, error: Exception) -> TrackingError:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return TrackingError(f"{what}: {_reason(error)}", remedy="free disk space")
     if _connectionless(error):
+        _taken.discard(str(mlflow.get_tracking_uri()))
         remedy = "start it, or set MLFLOW_TRACKING_URI to the one that holds the run"
         return TrackingError(f"{what}: no server answers at {server()}", remedy=remedy)
     return TrackingError(f"{what}: {_reason(error)}")
@@ -92,4 +95,4 @@ def _connectionless(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     words = " ".join(str(error).split())
-    return words if len(words) <= 300 else f"{words[:300]}…"
+    return words if len(words) <= LONGEST else f"{words[:LONGEST]}…"

@@ -69,7 +69,9 @@ def indexed_value(record: Record, row: Field) -> str | None:
 
 def _indexed(record: Record, destination: str, limit: int) -> dict[str, str]:
     log = record.template.log
-    rows = ((row.key, _value(record.entries[row.key], limit, log)) for row in record.template.fields if row.log_as == destination)
+    rows = (
+        (row.key, _value(record.entries[row.key], limit, log)) for row in record.template.fields if row.log_as == destination
+    )
     return {key: value for key, value in rows if value is not None}
 
 

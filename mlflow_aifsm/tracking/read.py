@@ -13,9 +13,9 @@ from mlflow.entities import Run
 
 from mlflow_aifsm import scratch
 from mlflow_aifsm.errors import NotFoundError
+from mlflow_aifsm.template import LOGS
 from mlflow_aifsm.tracking.connection import client, server, speaking
 from mlflow_aifsm.tracking.keys import DECLARATIONS, MANIFEST, RECORD, folder, tag
-from mlflow_aifsm.template import LOGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +97,15 @@ def logs_of_run(run_id: str) -> tuple[StoredLog, ...]:
 
 def _stored(found: Run, log: str) -> StoredLog:
     destination = scratch.folder()
-    with speaking(f"artifacts of run {found.info.run_id}"):
-        listed = {item.path for item in client().list_artifacts(found.info.run_id, "aifsm")}
+    run_id = found.info.run_id
+    with speaking(f"artifacts of run {run_id}"):
+        listed = {item.path for item in client().list_artifacts(run_id, "aifsm")}
         if folder(log) not in listed:
-            return StoredLog(log, destination, found.info.run_id, found.data.tags, found.data.params)
+            return StoredLog(log, destination, run_id, found.data.tags, found.data.params)
         local = mlflow.artifacts.download_artifacts(
-            run_id=found.info.run_id, artifact_path=folder(log), dst_path=str(destination), tracking_uri=mlflow.get_tracking_uri()
+            run_id=run_id, artifact_path=folder(log), dst_path=str(destination), tracking_uri=mlflow.get_tracking_uri()
         )
-    return StoredLog(log, Path(local), found.info.run_id, found.data.tags, found.data.params)
+    return StoredLog(log, Path(local), run_id, found.data.tags, found.data.params)
 
 
 def model_folder(uri: str) -> Path:
@@ -144,9 +145,10 @@ def latest_by_log_id(log: str, log_id: str) -> tuple[str, str] | None:
 
 
 def table(stored: StoredLog, name: str) -> tuple[dict[str, object], ...]:
-    """Rows of one of the log's tables; empty if it has none of that name."""
+    """Rows of one of the log's tables; empty if it has none of that name, or a damaged one, which its manifest tells."""
     file = stored.folder / f"{name}.json"
-    if not file.is_file():
+    try:
+        split = json.loads(file.read_text("utf-8"))
+        return tuple(dict(zip(split["columns"], row, strict=True)) for row in split["data"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return ()
-    split = json.loads(file.read_text("utf-8"))
-    return tuple(dict(zip(split["columns"], row, strict=True)) for row in split["data"])

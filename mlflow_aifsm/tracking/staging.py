@@ -58,7 +58,14 @@ def _contents(record: Record, attachments: Attachments) -> dict[str, bytes]:
         **attachments.files,
         **{name: dumps(content) for name, content in attachments.documents.items()},
         **{f"{name}.csv": csv(rows) for name, rows in attachments.tables.items()},
+        **{f"{name}.json": table(rows) for name, rows in attachments.tables.items() if rows},
     }
+
+
+def table(rows: Sequence[Mapping[str, Json]]) -> bytes:
+    """Rows in the form of ``mlflow.log_table``, which the UI shows: column names, and a list of cells for each row."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return dumps({"columns": columns, "data": [[row.get(name) for name in columns] for row in rows]})
 
 
 def csv(rows: Sequence[Mapping[str, Json]]) -> bytes:
@@ -74,14 +81,15 @@ def _inert(cell: Json) -> Json:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
-def spool(destination: Path, staged: Path, delivered: Iterable[Path]) -> Path:
+def spool(destination: Path, record: Record, attachments: Attachments, delivered: Iterable[Path]) -> Path:
     """Keeps a log that could not be logged: its folder, and the delivered files in ``model/``, under a name that is free.
 
     Raises:
         OSError: If the disk refuses this too.
     """
     place = next(name for name in _names(destination) if not name.exists())
-    shutil.copytree(staged, place)
+    place.mkdir(parents=True)
+    stage(place, record, attachments)
     for file in delivered:
         (place / "model").mkdir(exist_ok=True)
         shutil.copyfile(file, place / "model" / file.name)

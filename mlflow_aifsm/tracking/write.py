@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow
-import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 
 from mlflow_aifsm.errors import InputError
-from mlflow_aifsm.facts import Json
 from mlflow_aifsm.record import Status
 from mlflow_aifsm.tracking.connection import client, server, speaking
 from mlflow_aifsm.tracking.keys import folder, tag
 
 PARENT = "mlflow.parentRunId"
+TABLES = "mlflow.loggedArtifacts"
+"""Tag that lists a run's tables for MLflow's UI and ``mlflow.load_table``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,17 @@ def conclusion(run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float
         )
 
 
-def artifacts(run_id: str, log: str, staged: Path, tables: Mapping[str, Sequence[Mapping[str, Json]]]) -> None:
-    """The log's folder, and its tables once more in the form that the UI shows as a table."""
+def artifacts(run_id: str, log: str, staged: Path, tables: Iterable[str]) -> None:
+    """The log's folder; its tables are listed as such, so that the UI shows them.
+
+    ``log_table`` would write each one after the manifest, with requests of its own for each.
+    """
+    shown = [{"path": f"{folder(log)}/{name}.json", "type": "table"} for name in tables]
     with speaking(f"artifacts of run {run_id}"):
         client().log_artifacts(run_id, str(staged), folder(log))
-        for name, rows in tables.items():
-            if rows:
-                client().log_table(run_id, pd.DataFrame(list(rows)), f"{folder(log)}/{name}.json")
+        if shown:
+            listed = json.loads(client().get_run(run_id).data.tags.get(TABLES, "[]"))
+            client().set_tag(run_id, TABLES, json.dumps([*listed, *(entry for entry in shown if entry not in listed)]))
 
 
 def inputs(run_id: str, data: Iterable[UsedData], model_ids: Iterable[str]) -> None:
@@ -120,7 +125,17 @@ def inputs(run_id: str, data: Iterable[UsedData], model_ids: Iterable[str]) -> N
     models = [LoggedModelInput(model_id) for model_id in model_ids]
     if listed or models:
         with speaking(f"inputs of run {run_id}"):
-            client().log_inputs(run_id, datasets=listed or None, models=models or None)
+            _log_inputs(run_id, listed, models)
+
+
+def _log_inputs(run_id: str, datasets: list[DatasetInput], models: list[LoggedModelInput]) -> None:
+    try:
+        client().log_inputs(run_id, datasets=datasets or None, models=models or None)
+    except MlflowException as error:
+        if not any(word in str(error) for word in ("IntegrityError", "UniqueViolation")):
+            raise
+        # of two processes that list the same new data set at once MLflow refuses one; the second time it finds the other's
+        client().log_inputs(run_id, datasets=datasets or None, models=models or None)
 
 
 def _dataset(used: UsedData) -> DatasetInput:

@@ -86,8 +86,8 @@ def test_a_reloaded_program_names_modules_and_functional_dropout(tmp_path: Path,
     program = reloaded(DigitsNet(), tmp_path)
     found = by_name(program.module() if as_module else program)
     assert found["model.architecture"].value.text == "DigitsNet: Conv2d ×2, BatchNorm2d ×2, ReLU ×1, Dropout ×1, Linear ×1"
-    assert found["training.dropout"].value.text == "aten.dropout.default ×2 (p 0.2, 0.3; train True)"
-    assert found["training.batch_normalization"].value.text.startswith("aten.batch_norm.default ×2 (eps 1e-05; momentum 0.1")
+    assert found["training.dropout"].value.text == "Dropout ×2 (p 0.2, 0.3; training flag True) [aten.dropout.default]"
+    assert found["training.batch_normalization"].value.text.startswith("Batch Normalization ×2 (eps 1e-05; momentum 0.1")
     assert found["model.mode"].value.brief == "training"
     assert str(found["model.mode"].source) == "exported program"
 

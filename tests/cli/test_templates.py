@@ -7,13 +7,13 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from mlflow_aifsm.cli.templates import templates_command
+from mlflow_aifsm.cli.main import group
 from mlflow_aifsm.record import structure
 from mlflow_aifsm.template import LOGS, Template, load
 
 
 def printed(*arguments: str) -> str:
-    result = CliRunner().invoke(templates_command, arguments)
+    result = CliRunner().invoke(group, ["templates", *arguments])
     assert result.exit_code == 0, result.output
     return result.stdout
 

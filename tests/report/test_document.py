@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from mlflow_aifsm.facts import Value
 from mlflow_aifsm.fill import RESIDUE
 from mlflow_aifsm.record import Check, Declaration, Evidence
 from mlflow_aifsm.report.acronyms import used
@@ -86,6 +87,30 @@ def test_a_value_known_too_weakly_is_a_gap_that_says_so() -> None:
     assert "this field must be measured, and the value is only declared" in cell(weak, key)
 
 
+def test_a_finding_that_a_declaration_settles_shows_the_line_in_its_cell_and_in_annex_e() -> None:
+    sample = samples.conversion_with_gaps()
+    settle = f"Settle it:\nmlflow-aifsm declare runs:/{samples.RUN} aifsm.conversion.responsible='…' --by 'NAME'"
+    assert settle in cell(sample, "aifsm.conversion.responsible")
+    assert settle in text(*document(sample).blocks).split("\nGaps and findings\n")[1]
+    assert "Settle it:" not in cell(sample, "aifsm.elimination.dropout")
+
+
+def test_the_objective_names_the_model_where_it_lies_and_what_it_became() -> None:
+    assert document_sentence(samples.conversion(), "Objective") == (
+        "It records the conversion of digits, version 3 (DigitsCNN) (models:/digits/3) into digits.onnx "
+        "under the identifier digits_3-MC-3f9a1c5e ."
+    )
+    named = replace(samples.optimization(), record=replace(samples.optimization().record, subject="my_net_12"))
+    assert "the optimization of my_net version 12 (log digits_3-MC-3f9a1c5e) into" in document_sentence(named, "Objective")
+
+
+def document_sentence(evidence: Evidence, title: str) -> str:
+    """The last paragraph under the heading ``title``."""
+    blocks = document(evidence).blocks
+    place = next(place for place, block in enumerate(blocks) if isinstance(block, Heading) and block.title.text == title)
+    return " ".join(span.text for span in spans(blocks[place + 2]))
+
+
 def test_a_finding_stands_in_its_cell_and_in_annex_e_with_code_and_effect() -> None:
     sample = samples.conversion_with_gaps()
     words = cell(sample, "aifsm.elimination.dropout")
@@ -108,6 +133,19 @@ def test_what_does_not_apply_shows_reason_and_the_measurement_behind_it() -> Non
     words = cell(samples.optimization(), "aifsm.pruning.patterns")
     assert "the model was not pruned: 0 of 5,530 weights are zero." in words
     assert "Behind it: weights 5,530 · zeros 0" in words
+    assert "Behind it" not in cell(samples.optimization(), "aifsm.recovery.qat")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [([], ""), ({}, ""), (None, ""), (0, "Behind it: 0 found"), ([1, 2], "Behind it: 1, 2")]
+)
+def test_an_empty_measurement_is_not_said_to_stand_behind_a_reason(data: object, said: str) -> None:
+    sample = samples.optimization()
+    entry = sample.record.entries["aifsm.recovery.qat"]
+    entries = {**sample.record.entries, "aifsm.recovery.qat": replace(entry, value=Value("Not applicable", data))}
+    words = cell(replace(sample, record=replace(sample.record, entries=entries)), "aifsm.recovery.qat")
+    assert said in words
+    assert said or "Behind it" not in words
 
 
 def test_facts_beside_a_value_keep_their_own_state_and_source() -> None:
@@ -166,12 +204,6 @@ def test_a_long_series_is_cut_and_the_cut_is_said() -> None:
     assert "The first 200 of 1,234 rows are shown." in words
     assert "t199" in words.split("\n")
     assert "t200" not in words.split("\n")
-
-
-def test_the_ends_of_a_range_stand_in_one_column() -> None:
-    rows = ({"tensor": "w", "scale_min": 0.5, "scale_max": 0.75}, {"tensor": "a", "scale_min": 0.25, "scale_max": 0.25})
-    words = text(*document(replace(samples.optimization(), tables={"quantizers": rows})).blocks)
-    assert "tensor\nscale\nw\n0.5 to 0.75\na\n0.25\n" in words
 
 
 def test_acronyms_are_the_template_s_and_those_that_are_used() -> None:

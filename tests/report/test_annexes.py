@@ -1,0 +1,166 @@
+"""The annexes in words: criterion and numbers, quantizers and zeros, environment and packages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mlflow_aifsm.facts import Json
+from mlflow_aifsm.record import Evidence, VerificationResult
+from mlflow_aifsm.report.annex_layers import layers
+from mlflow_aifsm.report.annexes import annexes
+from mlflow_aifsm.report.blocks import Block, Table, spans
+from mlflow_aifsm.report.summary import verification_line
+from tests.report import samples
+
+LIMITED = VerificationResult(
+    passed=True,
+    criterion="accuracy_drop ≤ 0.01, sqnr_db ≥ 30",
+    metric="accuracy_drop, sqnr_db",
+    samples=540,
+    data="digits, verification",
+    numbers={
+        "accuracy_before": 0.98148,
+        "accuracy_after": 0.97963,
+        "accuracy_drop": 0.00185,
+        "worst_class": "4",
+        "worst_class_recall_before": 0.9818,
+        "worst_class_recall_after": 0.9636,
+        "worst_class_drop": 0.0182,
+        "sqnr_db": 36.7129,
+        "flips": 1,
+        "flip_upper_95": 0.0087545,
+        "repeat_diff": 0.0,
+        "batch_invariance": 4.7683e-06,
+        "of_its_own": 3,
+    },
+)
+
+
+def tables(*blocks: Block) -> list[list[str]]:
+    """Every row of every table as one list of its cells' words."""
+    rows = [row for block in blocks if isinstance(block, Table) for row in block.rows]
+    return [[" ".join(span.text for part in cell.blocks for span in spans(part)) for cell in row.cells] for row in rows]
+
+
+def words(evidence: Evidence) -> str:
+    return "\n".join(span.text for block in annexes(evidence) for span in spans(block))
+
+
+def verified(result: VerificationResult) -> Evidence:
+    sample = samples.optimization()
+    return replace(sample, record=replace(sample.record, verification=result))
+
+
+def quantizers(*rows: dict[str, Json]) -> list[list[str]]:
+    return tables(*layers(replace(samples.optimization(), tables={"quantizers": rows})))
+
+
+def test_limits_are_told_as_limits_and_not_as_a_missing_epsilon() -> None:
+    rows = dict(row[:2] for row in tables(*annexes(verified(LIMITED))) if len(row) > 1)
+    assert rows["Limits"] == "accuracy drop ≤ 0.01, SQNR (dB) ≥ 30"
+    assert rows["Set by, and why"] == "tool default, not justified"
+    assert "Epsilon" not in words(verified(LIMITED))
+    assert "Epsilon" in words(samples.conversion())
+
+
+def test_numbers_have_words_units_and_two_columns_where_they_were_taken_twice() -> None:
+    rows = tables(*annexes(verified(LIMITED)))
+    assert ["Accuracy", "0.9815", "0.9796", "0.00185"] in rows
+    assert ["Recall of the class that lost most (class 4)", "0.9818", "0.9636", "0.0182"] in rows
+    assert ["Decisions changed", "1 of 540"] in rows
+    assert ["Rate of changed decisions, upper 95 % bound (Clopper-Pearson)", "0.8755 %"] in rows
+    assert ["Signal to quantization noise ratio, SQNR (dB)", "36.71"] in rows
+    assert ["Largest difference of two runs of the same batch (output units)", "0 (bit-equal: yes)"] in rows
+
+
+def test_a_number_without_a_name_is_printed_under_its_own() -> None:
+    assert ["of its own", "3"] in tables(*annexes(verified(LIMITED)))
+
+
+def test_a_failure_is_a_reason_and_not_a_run_that_broke_off() -> None:
+    failed = replace(LIMITED, passed=False, failure="two runs of the same batch differ")
+    assert "Reason:\ntwo runs of the same batch differ." in words(verified(failed))
+    assert "could not run" not in words(verified(failed))
+
+
+def test_the_line_on_a_verification_gives_the_number_that_decided() -> None:
+    assert verification_line(LIMITED) == (
+        "passed: accuracy 0.9815 → 0.9796, drop 0.0019 ≤ 0.01; SQNR (dB) 37 ≥ 30 (tool default, not justified), "
+        "540 samples of digits, verification"
+    )
+    missed = replace(samples.optimization_with_findings().record.verification or LIMITED, reason="agreed")
+    assert verification_line(missed).startswith("FAILED: largest difference 4.8 > 0.0001 (agreed), 719 samples")
+    unmeasured = replace(LIMITED, numbers={"flips": 1})
+    assert "accuracy drop not measured, limit ≤ 0.01" in verification_line(unmeasured)
+    assert verification_line(replace(LIMITED, samples=0, passed=False, failure="no file")) == "FAILED: no file"
+
+
+def test_rounding_never_hides_on_which_side_of_its_limit_a_number_lies() -> None:
+    close = VerificationResult(
+        passed=False, criterion="approximate", epsilon=1e-4, samples=9, numbers={"max_diff": 1.0000004e-4}
+    )
+    assert "largest difference 0.00010000004 > 0.0001" in verification_line(close)
+    assert "0.0001 ≤ 0.0001" in verification_line(replace(close, numbers={"max_diff": 1e-4}))
+
+
+def test_a_quantizer_shows_type_granularity_range_scale_and_formula() -> None:
+    shown = {"tensor": "w", "op": "Conv", "layer": "conv1", "kind": "weight", "dtype": "int8", "bits": 8, "effective_bits": 7}
+    span = {"scale_min": 0.0149713, "scale_max": 0.0288525, "s_min": 34.6589, "s_max": 66.7942}
+    ends = {"beta_min": -3.69312, "beta_max": -1.91633, "alpha_min": 1.90136, "alpha_max": 3.66427}
+    codes = {"codes_min": -64, "codes_max": 64, "zero_point_min": 0, "zero_point_max": 0}
+    rest = {"granularity": "channelwise", "scales": 16, "axis": 0, "formula": "s = 64/max|w|"}
+    assert quantizers({**shown, **span, **ends, **codes, **rest}) == [
+        [
+            "w Conv conv1",
+            "weight int8, 8 bits 7 effective, codes -64 … 64",
+            "channelwise 16 scales, axis 0",
+            "β -3.693 … -1.916 α 1.901 … 3.664",
+            "1/s 0.01497 … 0.02885 s 34.66 … 66.79",
+            "0",
+            "s = 64/max|w|",
+        ]
+    ]
+
+
+def test_a_range_of_one_scale_is_an_interval_and_empty_columns_are_left_out() -> None:
+    ends = {"beta_min": 0.0, "beta_max": 0.0, "alpha_min": 0.99937499, "alpha_max": 0.99937499}
+    assert quantizers({"tensor": "image", **ends}) == [["image", "[0, 0.9994]"]]
+
+
+def test_a_series_with_columns_of_its_own_shows_them() -> None:
+    assert quantizers({"unheard_of": 0.5, "second": None}) == [["0.5", ""]]
+
+
+def test_the_share_of_zeros_is_a_percentage() -> None:
+    row = {"tensor": "w", "layer": "conv1", "size": 144, "zeros": 1, "ratio": 1 / 144, "beside": 2}
+    assert tables(*layers(replace(samples.optimization(), tables={"sparsity": (row,)}))) == [
+        ["w conv1", "144", "1", "0.6944 %", "2"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("accelerator", {"text": "no NVIDIA GPU", "devices": []}, ["Accelerator", "no NVIDIA GPU"]),
+        ("torch", {"seed": 0, "cuda_of_the_build": None}, ["PyTorch", "built without CUDA, seed 0"]),
+        ("torch", {"cuda_of_the_build": "13.0"}, ["PyTorch", "built for CUDA 13.0"]),
+        ("torch", None, ["PyTorch", "not loaded"]),
+        ("variables", {}, ["Environment variables", "none of those that set threads or seeds is set"]),
+        ("memory", 2**33, ["Memory", "8,589,934,592 bytes (8.0 GiB)"]),
+        ("new_thing", {"a": [1, {"b": True}]}, ["New thing", "a 1, b yes"]),
+    ],
+)
+def test_the_environment_is_told_in_words(name: str, value: Json, said: list[str]) -> None:
+    sample = samples.conversion()
+    key = "aifsm.conversion.environment"
+    entry = sample.record.entries[key]
+    entries = {**sample.record.entries, key: replace(entry, value=replace(entry.value, data={"python": "3.11", name: value}))}
+    assert said in tables(*annexes(replace(sample, record=replace(sample.record, entries=entries))))
+
+
+def test_packages_stand_several_in_a_row_in_alphabetical_order_down_each_column() -> None:
+    rows = tables(*annexes(samples.conversion()))
+    assert ["numpy", "2.4.2", "onnxscript", "0.7.1", "torch", "2.13.0"] in rows
+    assert ["onnx", "1.21.0", "protobuf", "6.33.1", "", ""] in rows
