@@ -201,6 +201,7 @@ def _catalogue() -> dict[str, FactType]:
         FactType("log.phase", "phase of the AI-FSM lifecycle"),
         FactType("input.id", "verified learning model id or model conversion id"),
         FactType("input.digest", "SHA-256 of the input model's file set"),
+        FactType("input.verified", "who declared the input verified, and whether its bytes are still those"),
         FactType("output.digest", "SHA-256 of the delivered file set"),
         # the model before conversion
         FactType("model.architecture", "class and layers of the source model"),

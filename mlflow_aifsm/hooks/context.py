@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mlflow_aifsm import lineage
+from mlflow_aifsm import identity, lineage
 from mlflow_aifsm.capture.environment import package_fact, packages
 from mlflow_aifsm.facts import captured
 from mlflow_aifsm.lineage import VerifiedModel
@@ -75,6 +75,7 @@ def _recorded(kind: str, verified_model: str | VerifiedModel | None, where: dict
         if model is not None and model.sha256:
             log.input(model.files, model.sha256, model.model_id)
             log.add(*lineage.training_facts(model))
+            log.add(*filter(None, [identity.verified(model)]))
         yield log
     except BaseException as error:
         log.abort(error)

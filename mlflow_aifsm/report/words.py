@@ -41,6 +41,7 @@ STATUS_MEANINGS: Mapping[Status, str] = {
 
 LEADS: Mapping[str, str] = {
     "input.digest": "SHA-256 of the input",
+    "input.verified": "Verification of the input",
     "model.mode": "Mode",
     "graph.producer": "Producer named in the file",
     "graph.source_paths": "Source paths",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,6 +156,13 @@ def tags(run_id: str, values: Mapping[str, str]) -> None:
         client().log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
 
 
+def version_tags(name: str, version: str, values: Mapping[str, str]) -> None:
+    """Tags of a registered version, replacing what was there."""
+    with speaking(f"tags of models:/{name}/{version}"):
+        for key, value in values.items():
+            client().set_model_version_tag(name, version, key, value)
+
+
 def end(where: Place, *, failed: bool) -> None:
     """Ends the run if it was started for the log; a joined run is never ended."""
     if not where.started:
@@ -167,5 +174,3 @@ def end(where: Place, *, failed: bool) -> None:
             mlflow.end_run(state)
         else:
             client().set_terminated(where.run_id, state)
-
-

@@ -1,0 +1,93 @@
+"""Whether the model that is converted is the model that was verified.
+
+Verification of the learning model happens before a conversion, elsewhere. A person who declares it stamps the digest of the verified
+files onto the registered version; each conversion from that version compares what it loaded with the stamp (Automotive SPICE 4.0
+MLE.4 BP4, BP6; EASA Concept Paper CM-01).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from mlflow.entities.model_registry import ModelVersion
+
+from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.facts import Fact, Finding, Source, State, Value, not_recorded
+from mlflow_aifsm.lineage import REGISTERED, UNREGISTERED, VerifiedModel, resolve
+from mlflow_aifsm.tracking.connection import client, speaking
+from mlflow_aifsm.tracking.write import version_tags
+
+EVIDENCE, BY, AT, SHA256 = (f"aifsm.verified{part}" for part in ("", "_by", "_at", "_sha256"))
+"""Tags of a registered version that was declared verified."""
+
+
+def is_version(target: str) -> bool:
+    """Whether ``target`` names a registered version or an alias, and not a logged model, a run or a file."""
+    match = REGISTERED.match(target)
+    return match is not None and not match["name"].startswith("m-")
+
+
+def stamp(target: str, evidence: str, by: str) -> VerifiedModel:
+    """Declares that a registered version passed its verification, and stamps the digest of its files onto it.
+
+    Args:
+        target: ``models:/<name>/<version>`` or ``models:/<name>@<alias>``.
+        evidence: Where the verification is documented: a URI or a document id.
+        by: Name of the person who declares it.
+
+    Returns:
+        The model as it was stamped.
+
+    Raises:
+        InputError: If ``target`` is no registered version, or has been stamped with another digest already.
+        NotFoundError: If there is no such version.
+        TrackingError: If MLflow cannot be reached.
+    """
+    if not is_version(target):
+        raise InputError(f"'{target}' cannot be declared verified", expected="models:/<name>/<version>")
+    model = resolve(target)
+    older = _version(model).tags.get(SHA256, model.sha256)
+    if older != model.sha256:
+        raise InputError(
+            f"{model.uri} was verified with other bytes", got=model.sha256, expected=older, remedy="register these as a new version"
+        )
+    name, version = _parts(model)
+    at = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+    version_tags(name, version, {EVIDENCE: evidence, BY: by, AT: at, SHA256: model.sha256})
+    return model
+
+
+def verified(model: VerifiedModel) -> Fact | None:
+    """Who declared ``model`` verified, and whether its bytes are still those; None where it is no registered version.
+
+    Raises:
+        TrackingError: If MLflow cannot be reached.
+    """
+    if model.id == UNREGISTERED or not model.uri or not is_version(model.uri):
+        return None
+    tags = _version(model).tags
+    if EVIDENCE not in tags:
+        remedy = f"mlflow-aifsm declare {model.uri} verified='URI of the verification' --by 'NAME'"
+        return not_recorded("input.verified", f"nobody declared that {model.uri} passed its verification", remedy)
+    same = tags.get(SHA256) == model.sha256
+    text = f"Verified: {tags[EVIDENCE]}; the digest of the files {'agrees' if same else 'differs'}"
+    finding = Finding(
+        "input_changed_after_verification",
+        asked=f"sha256 {tags.get(SHA256, 'unknown')}",
+        measured=f"sha256 {model.sha256}",
+        effect="what was converted is not what was verified",
+    )
+    source = Source(f"registered model {model.uri}", tags.get(BY, ""), tags.get(AT, ""))
+    return Fact("input.verified", State.DECLARED, Value(text, dict(tags)), source, () if same else (finding,))
+
+
+def _version(model: VerifiedModel) -> ModelVersion:
+    with speaking(f"registered model {model.uri}", missing="register it with mlflow.register_model"):
+        return client().get_model_version(*_parts(model))
+
+
+def _parts(model: VerifiedModel) -> tuple[str, str]:
+    match = REGISTERED.match(model.uri)
+    if match is None or match["version"] is None:
+        raise InputError(f"'{model.uri}'", expected="models:/<name>/<version>")
+    return match["name"], match["version"]

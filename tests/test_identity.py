@@ -1,0 +1,62 @@
+"""Whether what is converted is what was verified, on a real registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlflow
+import pytest
+
+import mlflow_aifsm as aifsm
+from mlflow_aifsm import identity, lineage
+from mlflow_aifsm.errors import InputError, NotFoundError
+from mlflow_aifsm.facts import State
+from tests.models import Digits
+
+pytestmark = pytest.mark.usefixtures("experiment")
+
+
+@pytest.fixture
+def registered(digits: Digits, tmp_path: Path) -> str:
+    name = f"identity-{tmp_path.name}"
+    with mlflow.start_run():
+        mlflow.pytorch.log_model(digits.model, name="digits", input_example=digits.images[:4], registered_model_name=name)
+    return f"models:/{name}/1"
+
+
+def beside(uri: str) -> tuple[State, str, list[str]]:
+    record = aifsm.freeze(uri).record
+    entry = record.entries["aifsm.conversion.input_id"]
+    fact = next(fact for fact in entry.beside if fact.name == "input.verified")
+    return fact.state, fact.value.text or fact.reason, [finding.code for finding in entry.findings]
+
+
+def test_a_version_that_nobody_declared_verified_says_how_to(registered: str) -> None:
+    state, text, findings = beside(registered)
+    assert state is State.NOT_RECORDED
+    assert registered in text
+    assert findings == []
+
+
+def test_a_declared_version_carries_the_digest_and_a_conversion_compares_it(registered: str) -> None:
+    identity.stamp(registered, "doc://verification-17", "A. Ito")
+    state, text, findings = beside(registered)
+    assert state is State.DECLARED
+    assert text == "Verified: doc://verification-17; the digest of the files agrees"
+    assert findings == []
+
+
+def test_changed_bytes_of_a_verified_version_are_a_finding(registered: str) -> None:
+    model = identity.stamp(registered, "doc://verification-17", "A. Ito")
+    with (Path(model.folder) / "requirements.txt").open("a") as stream:
+        stream.write("# changed\n")
+    assert beside(registered)[2] == ["input_changed_after_verification"]
+    with pytest.raises(InputError, match="was verified with other bytes"):
+        identity.stamp(registered, "doc://verification-18", "A. Ito")
+
+
+def test_only_registered_versions_can_be_declared_verified(registered: str) -> None:
+    with pytest.raises(InputError, match="expected models:/<name>/<version>"):
+        identity.stamp(f"models:/{lineage.resolve(registered).model_id}", "doc://1", "A. Ito")
+    with pytest.raises(NotFoundError, match="does not exist"):
+        identity.stamp("models:/nobody/1", "doc://1", "A. Ito")
