@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow_aifsm.facts import Finding, State, Value
     from mlflow_aifsm.flavor import load_model, log_model, save_model
     from mlflow_aifsm.hooks.context import record_conversion, record_optimization
-    from mlflow_aifsm.operations.configs import NNCF, Onnx
+    from mlflow_aifsm.operations.configs import NNCF, Onnx, Pt2
     from mlflow_aifsm.operations.freeze import freeze
     from mlflow_aifsm.operations.quantize import quantize
     from mlflow_aifsm.record import Entry, Record
@@ -44,7 +44,7 @@ _PLACES = {
     "facts": ("Finding", "State", "Value"),
     "flavor": ("load_model", "log_model", "save_model"),
     "hooks.context": ("record_conversion", "record_optimization"),
-    "operations.configs": ("NNCF", "Onnx"),
+    "operations.configs": ("NNCF", "Onnx", "Pt2"),
     "operations.freeze": ("freeze",),
     "operations.quantize": ("quantize",),
     "record": ("Entry", "Record"),
@@ -63,6 +63,7 @@ __all__ = [
     "Entry",
     "Finding",
     "Onnx",
+    "Pt2",
     "Record",
     "Result",
     "State",

@@ -1,7 +1,7 @@
 """A target into evidence: the stored record, the lines beside it, and what holds when everything is looked at again.
 
-A target is a run id, a ``runs:/`` or ``models:/`` URI, a model folder, a folder with a record, or a delivered file, whose run is
-found by its digest. Nothing is trusted: record, artifacts, delivered files, params and tags are compared with each other.
+A target is a run id, a ``runs:/`` or ``models:/`` URI, a model folder, a folder with a record, or a delivered file, whose run
+is found by its digest. Nothing is trusted: record, artifacts, delivered files, params and tags are compared with each other.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def _of_folder(folder: Path, target: str) -> tuple[StoredLog, ...]:
     """The log of a model folder is read from its run, where its lines are; without the run, from the folder itself."""
     place = next((place for place in (folder / EXTRAS, folder) if (place / keys.RECORD).is_file()), None)
     if place is None:
-        raise NotFoundError(f"{target} holds no record", remedy="name the run that made it, or a model that this package logged")
+        raise NotFoundError(
+            f"{target} holds no record", remedy="name the run that made it, or a model that this package logged"
+        )
     record = Record.from_json((place / keys.RECORD).read_bytes())
     log = record.template.log
     try:
@@ -116,7 +118,9 @@ def _record_check(stored: StoredLog, digest: str) -> Check:
     if recorded is None:
         return Check("record.json against the run's tag", None, "no run at hand that names its digest")
     holds = recorded == digest
-    return Check("record.json against the run's tag", holds, f"sha256 {digest}" + ("" if holds else f", the run says {recorded}"))
+    return Check(
+        "record.json against the run's tag", holds, f"sha256 {digest}" + ("" if holds else f", the run says {recorded}")
+    )
 
 
 def _manifest_check(stored: StoredLog) -> Check:
@@ -153,14 +157,15 @@ def _index_check(stored: StoredLog, made: Record, evidence: Evidence) -> Check:
     """Tags follow the declarations; a param is written once, so it holds what was made, else what was declared first."""
     first = {said.key: said for said in reversed(evidence.declarations)}
     begun = declared_record(made, (said for said in evidence.declarations if first[said.key] is said))
-    expected = _index(begun, evidence).params | _index(made, evidence).params
+    expected = {**_index(begun, evidence).params, **_index(made, evidence).params}
     now = _index(evidence.record, evidence)
     wrong = [key for key, value in expected.items() if stored.params.get(key) != value]
     wrong += [key for key, value in now.tags.items() if stored.tags.get(key) != value]
     known = expected.keys() | now.tags.keys()
     added = [row.key for row in made.template.fields if row.key not in known and row.key in {**stored.params, **stored.tags}]
-    detail = "; ".join(f"{', '.join(names)} {word}" for names, word in ((wrong, "differ"), (added, "not in the record")) if names)
-    return Check("params and tags against the record", not detail, detail or f"{len(expected)} params and {len(now.tags)} tags agree")
+    said = [f"{', '.join(names)} {word}" for names, word in ((wrong, "differ"), (added, "not in the record")) if names]
+    agree = f"{len(expected)} params and {len(now.tags)} tags agree"
+    return Check("params and tags against the record", not said, "; ".join(said) or agree)
 
 
 def _index(record: Record, evidence: Evidence) -> keys.Index:

@@ -1,19 +1,22 @@
 """The flavor: the frozen file itself, byte for byte, behind MLflow's own loader.
 
-``mlflow.onnx.save_model`` writes the graph anew, with weights in a file of a random name, so the bytes that were verified are not
-those that are served. Here the file set is copied as it is; the model still declares ``mlflow.onnx`` as its loader, so it loads
-and serves where this package is not installed. The record and its manifest lie in the model's folder ``aifsm/``.
+``mlflow.onnx.save_model`` writes the graph anew, with weights in a file of a random name, and ``mlflow.pytorch.save_model``
+traces the module again, so the bytes that were verified are not those that are served. Here the file set is copied as it is; the
+model still declares ``mlflow.onnx`` or ``mlflow.pytorch`` as its loader, so it loads and serves where this package is not
+installed. The record and its manifest lie in the model's folder ``aifsm/``.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import mlflow.artifacts
 import mlflow.onnx
 import mlflow.pyfunc
 import numpy as np
@@ -22,17 +25,24 @@ from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.types import Schema, TensorSpec
 
-from mlflow_aifsm.capture.onnx_graph import file_set, inputs_outputs
+from mlflow_aifsm.capture.file_kind import FileKind, kind_of
+from mlflow_aifsm.capture.frozen import file_set, interface
 from mlflow_aifsm.errors import InputError
 
 FLAVOR_NAME = "aifsm"
+ENVIRONMENT = {"conda_env": "conda.yaml", "python_env": "python_env.yaml"}
 EXTRAS = "aifsm"
 """Folder inside the model that holds record and manifest."""
 
 
-def get_default_pip_requirements() -> list[str]:
-    """What serving needs, pinned to what is installed; this package is not among it."""
-    return [f"{name}=={version(name).partition('+')[0]}" for name in ("mlflow", "onnx", "onnxruntime", "numpy")]
+PT2 = "model.pt2"
+"""The name under which ``mlflow.pytorch`` looks for a pt2 archive in a model's folder."""
+
+
+def get_default_pip_requirements(kind: FileKind = FileKind.ONNX) -> list[str]:
+    """What serving a file of this kind needs, pinned to what is installed; this package is not among it."""
+    runtime = ("onnx", "onnxruntime") if kind is FileKind.ONNX else ("torch",)
+    return [f"{name}=={version(name).partition('+')[0]}" for name in ("mlflow", *runtime, "numpy")]
 
 
 def save_model(
@@ -45,10 +55,10 @@ def save_model(
     facts: Mapping[str, Any] | None = None,
     pip_requirements: list[str] | None = None,
 ) -> None:
-    """Saves an ONNX file with its external data as an MLflow model, without changing a byte of it.
+    """Saves a frozen file, an ONNX file with its external data, as an MLflow model, without changing a byte of it.
 
     Args:
-        model: The ``.onnx`` file; its external data is copied with it.
+        model: The ONNX file, its external data is copied with it; or the pt2 or TorchScript archive.
         path: Folder to make.
         mlflow_model: Model to add the flavors to; ``Model.log`` gives one.
         signature: Signature to store; read from the graph if none is given.
@@ -57,21 +67,24 @@ def save_model(
         pip_requirements: Requirements to store; never inferred, because inference loads the model in another process.
 
     Raises:
-        InputError: If ``model`` is no ONNX file, or ``path`` is not empty.
+        InputError: If ``model`` is no frozen file, or ``path`` is not empty.
     """
     source, target = Path(model), Path(path)
     if target.exists() and any(target.iterdir()):
         raise InputError(f"folder {target}", got="files in it", expected="an empty or a new folder")
     files = file_set(source)
+    kind = kind_of(source)
+    data = PT2 if kind is FileKind.PT2 else source.name
     for file in files:
-        _copy(source.parent / file.path, target / file.path)
+        _copy(source.parent / file.path, target / (data if file.path == source.name else file.path))
     for extra in extras:
         _copy(extra, target / EXTRAS / extra.name)
     described = mlflow_model or Model()
     described.signature = signature or described.signature or signature_of(source)
-    requirements = pip_requirements or get_default_pip_requirements()
+    requirements = pip_requirements or get_default_pip_requirements(kind)
     _environment(target, requirements)
-    _flavors(described, source.name, {"files": {file.path: file.sha256 for file in files}, **(facts or {})})
+    digests = {data if file.path == source.name else file.path: file.sha256 for file in files}
+    _flavors(described, kind, data, {"files": digests, **(facts or {})})
     described.model_size_bytes = sum(file.size for file in files)
     described.save(str(target / "MLmodel"))
 
@@ -86,10 +99,10 @@ def log_model(
     step: int = 0,
     **saving: Any,
 ) -> ModelInfo:
-    """Logs an ONNX file as a model of a run, byte for byte; ``saving`` goes to ``save_model``.
+    """Logs a frozen file as a model of a run, byte for byte; ``saving`` goes to ``save_model``.
 
     Raises:
-        InputError: If ``model`` is no ONNX file.
+        InputError: If ``model`` is no frozen file.
     """
     info: ModelInfo = Model.log(
         artifact_path=None,
@@ -105,16 +118,42 @@ def log_model(
     return info
 
 
-def load_model(model_uri: str) -> onnx.ModelProto:
-    """The frozen graph, loaded and checked by MLflow's own ONNX flavor; nothing is unpickled."""
-    loaded: onnx.ModelProto = mlflow.onnx.load_model(model_uri)
-    return loaded
+def load_model(model_uri: str) -> Any:
+    """The frozen model, with nothing unpickled: ``onnx.ModelProto``, ``torch.export.ExportedProgram`` or ``ScriptModule``.
+
+    An ONNX file is loaded and checked by MLflow's own flavor. A pt2 archive is looked through before PyTorch loads it.
+
+    Raises:
+        InputError: If the file is damaged, hostile, or no frozen model of this package.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(mlflow.artifacts.download_artifacts(artifact_uri=model_uri, dst_path=folder))
+        flavors = Model.load(str(place)).flavors
+        if "onnx" in flavors:
+            return mlflow.onnx.load_model(str(place))
+        return _torch_model(place, flavors.get(FLAVOR_NAME, {}).get("files", {}))
 
 
-def signature_of(model: Path) -> ModelSignature:
-    """MLflow signature of an ONNX file: a tensor for each input and output, -1 for each dimension that is not fixed."""
-    inputs, outputs = inputs_outputs(model)
-    return ModelSignature(inputs=_schema(inputs), outputs=_schema(outputs))
+def _torch_model(folder: Path, files: Mapping[str, str]) -> Any:
+    if not files:
+        raise InputError("no frozen model of this package", remedy="load it with MLflow, which may unpickle it")
+    path = folder / next(iter(files))
+    # PyTorch takes seconds to import, and an ONNX file does not need it
+    from mlflow_aifsm.capture import pt2_file, torchscript_file
+
+    return pt2_file.load(path) if kind_of(path) is FileKind.PT2 else torchscript_file.load(path)
+
+
+def signature_of(model: Path) -> ModelSignature | None:
+    """MLflow signature of a frozen file: a tensor for each input and output, -1 for each dimension that is not fixed.
+
+    None for a TorchScript, whose file tells neither element types nor shapes, and for types that NumPy does not know.
+    """
+    described = interface(model)
+    try:
+        return None if described is None else ModelSignature(*(_schema(tensors) for tensors in described))
+    except TypeError:
+        return None
 
 
 def _schema(tensors: Iterable[Mapping[str, Any]]) -> Schema:
@@ -130,13 +169,25 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _flavors(model: Model, data: str, facts: Mapping[str, Any]) -> None:
+def _flavors(model: Model, kind: FileKind, data: str, facts: Mapping[str, Any]) -> None:
     model.add_flavor(FLAVOR_NAME, mlflow_aifsm_version=version("mlflow-aifsm"), **facts)
+    (_onnx if kind is FileKind.ONNX else _pytorch)(model, data)
+
+
+def _onnx(model: Model, data: str) -> None:
     # mlflow.onnx reads its own entry when a pyfunc names it as loader; a silent fallback from CUDA would change the runtime
     onnx_entry = {"onnx_session_options": None, "providers": ["CPUExecutionProvider"], "code": None}
     model.add_flavor("onnx", onnx_version=onnx.__version__, data=data, **onnx_entry)
-    environment = {"conda_env": "conda.yaml", "python_env": "python_env.yaml"}
-    mlflow.pyfunc.add_to_model(model, loader_module="mlflow.onnx", data=data, **environment)
+    mlflow.pyfunc.add_to_model(model, loader_module="mlflow.onnx", data=data, **ENVIRONMENT)
+
+
+def _pytorch(model: Model, data: str) -> None:
+    # mlflow.pytorch takes a folder for a pt2 archive, and the file itself for a TorchScript
+    place = "." if data == PT2 else data
+    model.add_flavor("pytorch", model_data=place, pytorch_version=version("torch"), code=None)
+    # its pyfunc feeds one array only, so MLflow itself declares none for a model of several inputs
+    if model.signature is None or len(model.signature.inputs.inputs) == 1:
+        mlflow.pyfunc.add_to_model(model, loader_module="mlflow.pytorch", data=place, **ENVIRONMENT)
 
 
 def _environment(folder: Path, requirements: list[str]) -> None:

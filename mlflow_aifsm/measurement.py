@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlflow_aifsm.capture import graph_facts, quantizer_facts, quantizers, sparsity
-from mlflow_aifsm.capture.onnx_graph import opened
+from mlflow_aifsm.capture import graph_facts, onnx_graph, quantizer_facts, quantizers, sparsity
+from mlflow_aifsm.capture.file_kind import FileKind, kind_of
 from mlflow_aifsm.digests import FileDigest, set_digest
 from mlflow_aifsm.facts import Fact, Json
 from mlflow_aifsm.verification import integer_execution
@@ -19,7 +19,7 @@ class Measurement:
 
     Attributes:
         facts: All measured facts; reading the file again gives the same.
-        files: Digests of the ``.onnx`` file and its external data.
+        files: Digests of the file and its external data.
         sha256: One digest for the whole file set.
         tables: Rows by table name: ``quantizers`` and ``sparsity``.
     """
@@ -31,17 +31,22 @@ class Measurement:
 
 
 def measure(path: Path, against: Path | None = None, *, pruning_logged: bool = False) -> Measurement:
-    """Everything that can be read from the ONNX file at ``path``; nothing is run on data.
+    """Everything that can be read from the frozen file at ``path``; nothing is run on data, and nothing is unpickled.
 
     Args:
-        path: The delivered file; its external data lies beside it.
-        against: The float file it was made from, to find activation functions that were lost.
+        path: The delivered file: ONNX, its external data beside it, pt2, or TorchScript.
+        against: The float ONNX file it was made from, to find activation functions that were lost.
         pruning_logged: Whether a pruning step is on record, so that zeros are expected.
 
     Raises:
-        InputError: If a file is missing, damaged, or no ONNX file.
+        InputError: If a file is missing, damaged, hostile, or no frozen model.
     """
-    file = opened(Path(path))
+    kind = kind_of(Path(path))
+    return _onnx(Path(path), against, pruning_logged=pruning_logged) if kind is FileKind.ONNX else _torch(Path(path), kind)
+
+
+def _onnx(path: Path, against: Path | None, *, pruning_logged: bool) -> Measurement:
+    file = onnx_graph.opened(path)
     rows = quantizers.read(file)
     zeros = sparsity.read_zeros(file, rows)
     facts = (
@@ -52,3 +57,14 @@ def measure(path: Path, against: Path | None = None, *, pruning_logged: bool = F
     )
     tables = {"quantizers": tuple(quantizer_facts.table(rows)), "sparsity": tuple(sparsity.table(zeros))}
     return Measurement(facts, file.files, set_digest(file.files), tables)
+
+
+def _torch(path: Path, kind: FileKind) -> Measurement:
+    # PyTorch takes seconds to import, and an ONNX file does not need it
+    from mlflow_aifsm.capture import pt2_facts, pt2_file, torchscript_file
+
+    if kind is FileKind.PT2:
+        program = pt2_file.opened(path)
+        return Measurement(tuple(pt2_facts.facts(program)), program.files, set_digest(program.files))
+    script = torchscript_file.opened(path)
+    return Measurement(tuple(torchscript_file.facts(script)), script.files, set_digest(script.files))

@@ -1,7 +1,7 @@
 """One log while it is being made: the run is joined or opened, facts are gathered, and at the end all is written at once.
 
-Every verb and every hook is a thin client of this file. A failure while writing leaves record and delivered file on disk; a body
-that raises is logged as failed, and its exception goes on.
+Every verb and every hook is a thin client of this file. A failure while writing leaves record and delivered file on disk; a
+body that raises is logged as failed, and its exception goes on.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlflow_aifsm import flavor, registry, scratch
-from mlflow_aifsm.capture import environment
+from mlflow_aifsm.capture import environment, tool_validation
 from mlflow_aifsm.capture.source_code import SourceCode
 from mlflow_aifsm.config import Config
 from mlflow_aifsm.digests import FileDigest, set_digest
 from mlflow_aifsm.errors import AifsmError, InputError, TrackingError
-from mlflow_aifsm.facts import Fact, Facts, Json, captured, measured
+from mlflow_aifsm.facts import Fact, Facts, Finding, Json, captured, measured
 from mlflow_aifsm.fill import fill
 from mlflow_aifsm.measurement import Measurement, measure
 from mlflow_aifsm.progress import progress
@@ -31,7 +30,7 @@ from mlflow_aifsm.tracking.connection import speaking
 from mlflow_aifsm.tracking.staging import Attachments, spool, stage
 from mlflow_aifsm.tracking.write import Place, UsedData
 from mlflow_aifsm.verification.criterion import Criterion, Verification
-from mlflow_aifsm.verification.run import Reference, verify
+from mlflow_aifsm.verification.run import REUSED, Reference, verify
 
 _logger = logging.getLogger(__name__)
 
@@ -76,6 +75,7 @@ class Recording:
     measurement: Measurement | None = None
     _data: list[UsedData] = field(default_factory=list)
     _model_ids: list[str] = field(default_factory=list)
+    _calibrated_on: frozenset[str] = frozenset()
 
     def add(self, *facts: Fact) -> None:
         """Adds facts, later ones on top of earlier ones."""
@@ -115,8 +115,9 @@ class Recording:
             self._model_ids.append(model_id)
         self.add(captured("input.digest", f"sha256 {sha256}", sha256, source=self.source_uri or self.subject, short=sha256))
 
-    def data(self, name: str, sha256: str, context: str) -> None:
-        """Lists a data set as an input of the run, with what it was used for."""
+    def data(self, name: str, sha256: str, context: str, calibrated_on: frozenset[str] = frozenset()) -> None:
+        """Lists a data set as an input of the run, with what it was used for; of calibration data also each sample's digest."""
+        self._calibrated_on |= calibrated_on
         if sha256:
             self._data.append(UsedData(name or "unnamed", sha256, context))
 
@@ -138,7 +139,7 @@ class Recording:
         return self.measurement
 
     def verify(self, reference: Reference, verification: Verification, default: Criterion) -> None:
-        """Runs the delivered file on the verification data beside ``reference``; a verification that cannot run is a failed one.
+        """Runs the delivered file on the verification data beside ``reference``; a verification that cannot run has failed.
 
         Args:
             reference: The float file, or a function that runs the model the file was made from.
@@ -151,9 +152,22 @@ class Recording:
         if self.delivered is None:
             raise InputError("nothing to verify", remedy="call output(path) first")
         with progress("verifying") as shown:
-            self.verification, facts = verify(self.delivered, reference, verification, default, progress=shown)
-        self.add(*facts)
+            self.verification, facts = verify(
+                self.delivered, reference, verification, default, progress=shown, calibrated_on=self._calibrated_on
+            )
+        self.add(*facts, *self._reused(self.verification))
         self.data(self.verification.data, self.verification.data_sha256, "verification")
+
+    def _reused(self, result: VerificationResult) -> list[Fact]:
+        """The calibration with a finding, where it was calibrated on what verifies it (Automotive SPICE 4.0, MLE.4 BP2)."""
+        reused, calibration = int(result.numbers.get(REUSED, 0)), self.facts.get("calibration.method")
+        if not reused or calibration is None:
+            return []
+        effect = "the verification says less about data that the model has not seen"
+        finding = Finding(
+            "data_reused", "", "verification data that did not calibrate", f"{reused} samples are in both", effect
+        )
+        return [replace(calibration, findings=(*calibration.findings, finding))]
 
     @property
     def finished(self) -> Result:
@@ -168,15 +182,17 @@ class Recording:
 
     def record(self, failure: str = "") -> Record:
         """The record of what is known so far."""
-        self.add(*environment.facts())
-        self.note(*self.source.notes, *environment.tried_range_notes(environment.packages(PACKAGE_ROOTS)))
+        host, packages = environment.facts()[0], environment.packages(PACKAGE_ROOTS)
+        self.add(host)
+        self.note(*self.source.notes, *environment.tried_range_notes(packages))
+        self.note(tool_validation.note(host.value.data, packages))
         files = self.measurement.files if self.measurement else ()
         return Record(
             template=self.template,
             log_id=self.log_id,
             run_id=self.place.run_id,
             made_at=self.made_at,
-            tool=f"mlflow-aifsm {version('mlflow-aifsm')}",
+            tool=tool_validation.tool(),
             entries=fill(self.template, self.facts, self.declarations),
             subject=self.subject,
             input_sha256=self.input_sha256,

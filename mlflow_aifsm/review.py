@@ -65,7 +65,9 @@ def _chosen(logs: Sequence[Evidence], key: str) -> tuple[Evidence, str]:
         return matches[0]
     if matches:
         meant = " or ".join(full for _, full in matches)
-        raise InputError(f"field '{key}' is in both logs", expected=meant, remedy="write it in full, or name the log with --log")
+        raise InputError(
+            f"field '{key}' is in both logs", expected=meant, remedy="write it in full, or name the log with --log"
+        )
     known = [row.key for evidence in logs for row in evidence.record.template.fields]
     near = [full for full in known if key in full] or get_close_matches(key, known, n=3, cutoff=0)
     raise InputError(f"unknown field '{key}'", expected=" or ".join(near), remedy="'mlflow-aifsm templates' lists all")
@@ -81,7 +83,7 @@ def _append(evidence: Evidence, said: Sequence[Declaration]) -> None:
 
 
 def _published(target: str, log: str) -> Evidence:
-    """Brings the index and the report of the run in line with its lines; params that exist stay, for MLflow writes them once."""
+    """Brings the run's index and report in line with its lines; params that exist stay, for MLflow writes them once."""
     evidence = audit.read(target, log)[0]
     record = evidence.record
     index = keys.index(record, record.status, evidence.sha256)

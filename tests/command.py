@@ -24,10 +24,10 @@ def command(*arguments: str) -> Outcome:
     """Runs ``mlflow-aifsm`` in this process."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     code = 0
-    with mock.patch.object(sys, "argv", ["mlflow-aifsm", *arguments]), mock.patch.dict("os.environ"):
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                main()
-            except SystemExit as error:
-                code = int(error.code or 0)
+    given = mock.patch.object(sys, "argv", ["mlflow-aifsm", *arguments])
+    with given, mock.patch.dict("os.environ"), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as error:
+            code = int(error.code or 0)
     return Outcome(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))

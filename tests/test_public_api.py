@@ -19,6 +19,7 @@ NAMES = [
     "Entry",
     "Finding",
     "Onnx",
+    "Pt2",
     "Record",
     "Result",
     "State",

@@ -105,7 +105,8 @@ def test_rows_with_other_columns_leave_cells_empty_and_a_name_that_is_not_utf8_i
 
 
 def test_a_log_that_could_not_be_logged_is_kept_under_a_name_that_is_free(tmp_path: Path) -> None:
-    staged = stage(tmp_path / "staged", golden_record(), ATTACHED)
+    record = golden_record()
+    staged = stage(tmp_path / "staged", record, ATTACHED)
     delivered = [tmp_path / name for name in ("model.onnx", "model.onnx.data")]
     for number, file in enumerate(delivered):
         file.write_bytes(bytes([number]) * 9)

@@ -18,13 +18,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.nn.utils import parametrize
 
-from mlflow_aifsm.capture.evaluation_mode import (
-    call_arguments,
-    flagged,
-    in_training,
-    is_exported,
-    operator_calls,
-)
+from mlflow_aifsm.capture.evaluation_mode import call_arguments, flagged, in_training, is_exported, operator_calls
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, captured, not_recorded
 

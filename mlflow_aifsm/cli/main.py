@@ -19,8 +19,9 @@ COMMANDS: Mapping[str, str] = {
     "check": "mlflow_aifsm.cli.logs",
     "declare": "mlflow_aifsm.cli.logs",
     "templates": "mlflow_aifsm.cli.templates",
+    "validate-tool": "mlflow_aifsm.cli.validate",
 }
-"""Where each command lives; its function there is called ``<name>_command``."""
+"""Where each command lives; its function there is called ``<name>_command``, hyphens as underscores."""
 
 
 class _Commands(click.Group):
@@ -32,7 +33,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), f"{cmd_name}_command")
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), f"{cmd_name.replace('-', '_')}_command")
         return command
 
 

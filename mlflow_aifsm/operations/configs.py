@@ -10,35 +10,66 @@ from typing import Any
 
 from mlflow_aifsm.errors import InputError
 
+EXPORTERS = ("dynamo", "torchscript")
 BATCH = "batch"
 """Word for ``dynamic_shapes``: the first axis of every input is dynamic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Onnx:
-    """Freezing to ONNX with the dynamo exporter of PyTorch.
+    """Freezing to ONNX with an exporter of PyTorch.
 
     Args:
+        exporter: ``"dynamo"``, or ``"torchscript"`` for the older one, which traces: of a branch it keeps the part that the
+            example took. Use it where a model or a target needs it.
         opset: Operator set version of the default domain; the exporter's own choice if None. The exporter may write another
             one: the log holds both.
         dynamic_shapes: ``"batch"`` for a dynamic first axis of every input, or what ``torch.export.export`` takes under that
-            name. None keeps an exported program's dynamic axes, and fixes those of a module to the example's.
-        strip_source_paths: Whether to take out the stack traces, with absolute paths of the source code, that the exporter
-            writes into nodes (ED-324 6.4.3.6h); the bytes then do not depend on where the project lies.
+            name; for the TorchScript exporter axes by input name, as its ``dynamic_axes``. None keeps an exported program's
+            dynamic axes, and fixes those of a module to the example's.
+        strip_source_paths: Whether to take out the stack traces, with absolute paths of the source code, that the dynamo
+            exporter writes into nodes (ED-324 6.4.3.6h); the bytes then do not depend on where the project lies.
 
     Raises:
-        InputError: If ``opset`` is no positive integer.
+        InputError: If ``opset`` is no positive integer, or there is no such exporter.
     """
 
     opset: int | None = None
     dynamic_shapes: Any = None
     strip_source_paths: bool = True
+    exporter: str = "dynamo"
 
     def __post_init__(self) -> None:
         if self.opset is not None and (isinstance(self.opset, bool) or not isinstance(self.opset, int) or self.opset < 1):
             raise InputError("opset", got=repr(self.opset), expected="a positive integer, or None")
-        if isinstance(self.dynamic_shapes, str) and self.dynamic_shapes != BATCH:
-            raise InputError("dynamic_shapes", got=repr(self.dynamic_shapes), expected=f"'{BATCH}', or what torch.export takes")
+        if self.exporter not in EXPORTERS:
+            raise InputError("exporter", got=repr(self.exporter), expected=" or ".join(f"'{name}'" for name in EXPORTERS))
+        _check_shapes(self.dynamic_shapes)
+
+
+@dataclass(frozen=True, slots=True)
+class Pt2:
+    """Freezing to a pt2 archive of ``torch.export``, which runs in PyTorch without the model's Python code.
+
+    The archive holds no pickle: weights are raw bytes, and example inputs, which PyTorch would pickle, are left out. Operators
+    stay as ``torch.export`` traces them, without ``run_decompositions``: a batch normalization keeps the flag that shows it is
+    in evaluation mode, and two exports of one model have the same bytes.
+
+    Args:
+        dynamic_shapes: ``"batch"`` for a dynamic first axis of every input, or what ``torch.export.export`` takes under that
+            name. None keeps an exported program's dynamic axes, and fixes those of a module to the example's.
+        strip_source_paths: Whether to take out the stack traces, with absolute paths of the source code, that PyTorch writes
+            into nodes (ED-324 6.4.3.6h).
+
+    Raises:
+        InputError: If ``dynamic_shapes`` is another word.
+    """
+
+    dynamic_shapes: Any = None
+    strip_source_paths: bool = True
+
+    def __post_init__(self) -> None:
+        _check_shapes(self.dynamic_shapes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +108,8 @@ ONNX Runtime runs a convolution in integers only if its activations have one sca
 convolutions one a channel. NNCF's fast bias correction moves the border of padded convolutions, which costs small networks
 several points of accuracy, so it is off until it is measured both ways.
 """
+
+
+def _check_shapes(asked: Any) -> None:
+    if isinstance(asked, str) and asked != BATCH:
+        raise InputError("dynamic_shapes", got=repr(asked), expected=f"'{BATCH}', or what torch.export takes")

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from mlflow_aifsm import lineage, scratch
-from mlflow_aifsm.backends import exporters
+from mlflow_aifsm.backends import exporters, pt2, torchscript
+from mlflow_aifsm.backends.exporters import Exported
 from mlflow_aifsm.capture.environment import package_fact
 from mlflow_aifsm.facts import captured
 from mlflow_aifsm.hooks.context import record_conversion
 from mlflow_aifsm.lineage import VerifiedModel
-from mlflow_aifsm.operations import sources
-from mlflow_aifsm.operations.configs import Onnx
+from mlflow_aifsm.operations import adopted, sources
+from mlflow_aifsm.operations.configs import BATCH, Onnx, Pt2
 from mlflow_aifsm.operations.sources import SourceModel
 from mlflow_aifsm.recording import Recording
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.verification.criterion import CONVERSION, Verification
 
-PACKAGES = ("torch", "onnx", "onnxscript")
-"""What the exporter depends on directly."""
+PACKAGES = {"pt2": ("torch",), "torchscript": ("torch", "onnx"), "dynamo": ("torch", "onnx", "onnxscript")}
+"""What each exporter depends on directly."""
 
 
 def freeze(
     model: Any,
     example_inputs: Any = None,
-    config: Onnx | None = None,
+    config: Onnx | Pt2 | None = None,
     *,
     verified_model: str | None = None,
     verification: Verification | None = None,
@@ -36,18 +38,23 @@ def freeze(
     nested: bool | None = None,
     registered_model_name: str | None = None,
 ) -> Result:
-    """Freezes a PyTorch model to ONNX, verifies the file, and logs both with the Model Conversion Log (AI-FSM PhIMT0002).
+    """Freezes a PyTorch model, verifies the file, and logs both with the Model Conversion Log (AI-FSM PhIMT0002).
 
     An active MLflow run is joined and not ended; without one, a run is started for the log. A model in training mode is frozen
     as a copy in evaluation mode, which the log says; the caller's model stays as it is.
 
+    A file that another tool froze (tf2onnx, a scikit-learn converter, a vendor's) is taken byte for byte: what it tells is
+    measured, and what only the conversion knew, its arguments and its host, is declared or shown as not recorded.
+
     Args:
-        model: A module, an exported program, or the ``models:/`` or ``runs:/`` URI of an MLflow PyTorch model.
-        example_inputs: Inputs the model can be called with: a tensor or array, a tuple of them, or a dict by argument name. The
-            logged input example if None and ``model`` is a URI.
-        config: What to ask of the exporter.
+        model: A module, an exported program, the ``models:/`` or ``runs:/`` URI of an MLflow PyTorch model, or the path of a
+            frozen file: ONNX, pt2 or TorchScript.
+        example_inputs: Inputs the model can be called with: a tensor or array, a tuple of them, or a dict by argument name,
+            keyword-only arguments too. The logged input example if None and ``model`` is a URI.
+        config: What to freeze to, and what to ask of the exporter: ``Onnx`` (default) or ``Pt2``; None for a frozen file.
         verified_model: URI of the verified learning model; ``model`` itself where that is a URI.
-        verification: Held-out data and criterion; the largest difference to ``model`` decides.
+        verification: Held-out data and criterion; the largest difference to ``model`` decides. A frozen file has no model to be
+            compared with: its own outputs are judged, or those of the target device against them.
         responsible: The person who converts.
         log_id: Id of the log; a log of the same id is superseded. Derived from model and run if None.
         run_id: Run to write to, finished or not.
@@ -68,20 +75,18 @@ def freeze(
         >>> frozen.verification.passed  # doctest: +SKIP
         True
     """
+    where = {"responsible": responsible, "log_id": log_id, "run_id": run_id, "nested": nested}
+    where["registered_model_name"] = registered_model_name
+    if adopted.is_file(model):
+        adopted.check_alone(example_inputs, config)
+        return adopted.freeze_file(Path(model), _verified(verified_model), verification, where)
     asked = config or Onnx()
     uri = verified_model or (model if isinstance(model, str) else None)
-    verified = lineage.resolve(uri) if uri and ":/" in uri else VerifiedModel("", uri) if uri else None
+    verified = _verified(uri)
     origin = lineage.resolve(model) if isinstance(model, str) and model != uri else verified
     source = sources.opened(model, example_inputs, origin)
-    exporters.shapes(asked.dynamic_shapes, source.args)
-    with record_conversion(
-        verified_model=verified,
-        responsible=responsible,
-        log_id=log_id,
-        run_id=run_id,
-        nested=nested,
-        registered_model_name=registered_model_name,
-    ) as log:
+    _check_shapes(source, asked)
+    with record_conversion(verified_model=verified, **where) as log:
         if origin is not None and isinstance(model, str):
             log.input(origin.files, origin.sha256, origin.model_id)
         else:
@@ -92,22 +97,38 @@ def freeze(
     return log.finished
 
 
-def _convert(log: Recording, source: SourceModel, asked: Onnx) -> None:
+def _verified(uri: str | None) -> VerifiedModel | None:
+    return lineage.resolve(uri) if uri and ":/" in uri else VerifiedModel("", uri) if uri else None
+
+
+def _check_shapes(source: SourceModel, asked: Onnx | Pt2) -> None:
+    """Refuses before a run is started what an exporter would refuse in it."""
+    if asked.dynamic_shapes == BATCH:
+        exporters.check_batch(source.args, source.kwargs)
+    if isinstance(asked, Onnx) and asked.exporter == "torchscript":
+        torchscript.dynamic_axes(asked.dynamic_shapes, source.args, source.kwargs, source.names)
+
+
+def _convert(log: Recording, source: SourceModel, asked: Onnx | Pt2) -> None:
+    tool = asked.exporter if isinstance(asked, Onnx) else "pt2"
     log.add(*source.facts)
     log.note(*source.notes)
     log.add(captured("converter.framework", f"PyTorch {torch.__version__}", str(torch.__version__), source="torch.__version__"))
-    log.add(package_fact("converter.packages", PACKAGES))
-    if asked.opset is not None:
+    log.add(package_fact("converter.packages", PACKAGES[tool]))
+    if isinstance(asked, Onnx) and asked.opset is not None:
         log.add(captured("asked.opset", f"opset {asked.opset}", asked.opset, source="argument config"))
-    exported = exporters.to_onnx(
-        source.model,
-        source.args,
-        scratch.folder() / "model.onnx",
-        opset=asked.opset,
-        dynamic_shapes=asked.dynamic_shapes,
-        strip_source_paths=asked.strip_source_paths,
-    )
+    exported = _exported(source, asked)
     log.call("converter.call", exported.function, exported.arguments, exported.given)
     if exported.stripped:
         log.note(f"Stack traces with source paths were taken out of {exported.stripped} nodes of the frozen file.")
     log.output(exported.path)
+
+
+def _exported(source: SourceModel, asked: Onnx | Pt2) -> Exported:
+    given, shapes, strip = (source.model, source.args, source.kwargs), asked.dynamic_shapes, asked.strip_source_paths
+    path = scratch.folder() / ("model.pt2" if isinstance(asked, Pt2) else "model.onnx")
+    if isinstance(asked, Pt2):
+        return pt2.to_pt2(*given, path, dynamic_shapes=shapes, strip_source_paths=strip)
+    if asked.exporter == "torchscript":
+        return torchscript.to_onnx(*given, path, names=source.names, opset=asked.opset, dynamic_shapes=shapes)
+    return exporters.to_onnx(*given, path, opset=asked.opset, dynamic_shapes=shapes, strip_source_paths=strip)

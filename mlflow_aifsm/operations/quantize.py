@@ -146,7 +146,7 @@ def _optimize(log: Recording, path: Path, session: OnnxSession, samples: Samples
     log.call("quantization.call", "nncf.quantize", done.arguments, nncf.differing(done.arguments))
     log.add(captured("quantization.framework", f"NNCF {version('nncf')}", version("nncf"), source="installed packages"))
     log.add(package_fact("quantization.packages", PACKAGES), _calibration(done, samples, asked.subset_size))
-    log.data(samples.name, samples.digest, "calibration")
+    log.data(samples.name, samples.digest, "calibration", samples.sample_digests)
     before = sum(file.size for file in file_set(path))
     measured = log.output(delivered, against=path)
     after = sum(file.size for file in measured.files)

@@ -19,13 +19,15 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from mlflow_aifsm import flavor, lineage
-from mlflow_aifsm.capture import torch_module
+from mlflow_aifsm.capture import pt2_file, torch_module
 from mlflow_aifsm.capture.evaluation_mode import evaluation_copy, to_evaluation
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact
 from mlflow_aifsm.lineage import VerifiedModel
 
 PT2 = "model.pt2"
+
+Outputs = Sequence[np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class SourceModel:
 
     Attributes:
         model: What is exported.
-        args: Example inputs, tensors by position.
+        args: Example inputs by position; tensors, or containers and plain values as the model takes them.
+        kwargs: Example inputs by name, in the order of the model's signature.
         facts: What was read from the model as it was given.
         notes: What was changed to bring it into evaluation mode.
         sha256: Digest of parameters and buffers as they were given.
@@ -42,16 +45,26 @@ class SourceModel:
 
     model: nn.Module | ExportedProgram
     args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     facts: tuple[Fact, ...]
     notes: tuple[str, ...]
     sha256: str
 
     @property
-    def reference(self) -> Callable[[Mapping[str, np.ndarray[Any, Any]]], Sequence[np.ndarray[Any, Any]]]:
-        """The model as a function from input arrays ``[n, …]``, in the order of its inputs, to its outputs."""
+    def names(self) -> list[str]:
+        """A name for each input tensor, in order: that of its argument, numbered where an argument holds several."""
+        if isinstance(self.model, ExportedProgram):
+            return [str(name) for name in self.model.graph_signature.user_inputs]
+        bound = inspect.signature(self.model.forward).bind(*self.args, **self.kwargs)
+        held = {name: sum(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(part)) for name, part in bound.arguments.items()}
+        return [name if count == 1 else f"{name}_{index}" for name, count in held.items() for index in range(count)]
+
+    @property
+    def reference(self) -> Callable[[Mapping[str, np.ndarray[Any, Any]]], Outputs]:
+        """The model as a function from input arrays ``[n, …]``, in the order of its inputs, to its outputs, flattened."""
+        exported = isinstance(self.model, ExportedProgram)
         module = self.model.module() if isinstance(self.model, ExportedProgram) else self.model
-        least = 2 if isinstance(self.model, ExportedProgram) else 1
-        return lambda batch: _run(module, batch, least)
+        return lambda batch: _run(module, (self.args, self.kwargs), batch, 2 if exported else 1)
 
 
 def opened(model: Any, example_inputs: Any, verified: VerifiedModel | None) -> SourceModel:
@@ -68,23 +81,42 @@ def opened(model: Any, example_inputs: Any, verified: VerifiedModel | None) -> S
     loaded = _loaded(verified) if isinstance(model, str) and verified else model
     example = example_inputs if example_inputs is not None or verified is None else lineage.input_example(verified)
     if isinstance(loaded, ExportedProgram):
-        args = _positional(example, None) if example is not None else tuple(loaded.example_inputs[0])
-        return _program(loaded, args, torch_module.facts(loaded))
+        return _program(loaded, example)
     if not isinstance(loaded, nn.Module):
-        expected = "a torch.nn.Module, a torch.export.ExportedProgram, or a models:/ or runs:/ URI of one"
+        expected = "a torch.nn.Module, an exported program, a models:/ or runs:/ URI of one, or the path of a frozen file"
         raise InputError(f"cannot freeze a {type(model).__name__}", expected=expected)
     if example is None:
         raise InputError("no example inputs", remedy="pass example_inputs=, or log the model with input_example=")
-    args = _positional(example, loaded)
+    args, kwargs = _bound(example, inspect.signature(loaded.forward))
     copy, notes = evaluation_copy(loaded)
-    _fits(copy, args)
-    return SourceModel(copy, args, tuple(torch_module.facts(loaded)), notes, torch_module.state_digest(loaded))
+    _fits(copy, args, kwargs)
+    return SourceModel(copy, args, kwargs, tuple(torch_module.facts(loaded)), notes, torch_module.state_digest(loaded))
 
 
-def _program(program: ExportedProgram, args: tuple[Any, ...], facts: Sequence[Fact]) -> SourceModel:
+def _program(program: ExportedProgram, example: Any) -> SourceModel:
     evaluated, notes = to_evaluation(program)
-    _fits(evaluated.module(), args)
-    return SourceModel(evaluated, args, tuple(facts), notes, torch_module.state_digest(program))
+    args, kwargs = _program_example(program, example)
+    _fits(evaluated.module(), args, kwargs)
+    facts = tuple(torch_module.facts(program))
+    return SourceModel(evaluated, args, kwargs, facts, notes, torch_module.state_digest(program))
+
+
+def _program_example(program: ExportedProgram, example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The example in the form the program was exported with; its own where none is given."""
+    if example is None and program.example_inputs is None:
+        raise InputError("no example inputs", remedy="pass example_inputs=: the program was saved without its own")
+    if example is None:
+        args, kwargs = program.example_inputs
+        return tuple(args), dict(kwargs)
+    names = [str(name) for name in program.graph_signature.user_inputs]
+    if isinstance(example, Mapping) and set(example) != set(names):
+        raise InputError("example inputs do not fit the model", got=sorted(example), expected=", ".join(names))
+    parts = [example[name] for name in names] if isinstance(example, Mapping) else pytree.tree_leaves(example)
+    spec = program.call_spec.in_spec
+    if spec is None or spec.num_leaves != len(parts):
+        raise InputError("example inputs do not fit the model", got=f"{len(parts)} inputs", expected=", ".join(names))
+    args, kwargs = pytree.tree_unflatten([_tensor(part) for part in parts], spec)
+    return tuple(args), dict(kwargs)
 
 
 def _loaded(verified: VerifiedModel) -> nn.Module | ExportedProgram:
@@ -92,43 +124,64 @@ def _loaded(verified: VerifiedModel) -> nn.Module | ExportedProgram:
     if entry is None or verified.folder is None:
         raise InputError(f"model {verified.uri}", got=f"flavors {', '.join(verified.flavors)}", expected="a model of flavor pytorch")
     archive = verified.folder / Path(str(entry.get("model_data", "data"))) / PT2
-    return torch.export.load(archive) if archive.is_file() else flavor.load_pytorch(verified.folder)
+    return pt2_file.load(archive) if archive.is_file() else flavor.load_pytorch(verified.folder)
 
 
-def _positional(example: Any, module: nn.Module | None) -> tuple[Any, ...]:
-    """Example inputs as tensors in the order of ``forward``."""
-    if isinstance(example, Mapping):
-        if module is None:
-            return tuple(_tensor(value) for value in example.values())
-        try:
-            example = inspect.signature(module.forward).bind(**example).args
-        except TypeError as error:
-            raise InputError(f"example inputs do not fit the model: {error}", got=sorted(example)) from error
-    parts = example if isinstance(example, tuple | list) else (example,)
-    return tuple(_tensor(part) for part in parts)
+def _bound(example: Any, signature: inspect.Signature) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Example inputs as tensors, by position and, where the signature takes them only so, by name."""
+    parts = pytree.tree_map(_tensor, example)
+    if not isinstance(parts, Mapping):
+        return (tuple(parts) if isinstance(parts, tuple | list) else (parts,)), {}
+    try:
+        bound = signature.bind(**parts)
+    except TypeError as error:
+        raise InputError(f"example inputs do not fit the model: {error}", got=sorted(parts)) from error
+    return bound.args, bound.kwargs
 
 
 def _tensor(value: Any) -> Any:
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
 
-def _fits(module: nn.Module, args: tuple[Any, ...]) -> None:
+def _fits(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Runs the example once: the exporter's own complaint about a wrong one is pages long."""
     try:
         with torch.no_grad():
-            module(*args)
+            module(*args, **kwargs)
     except Exception as error:
-        shapes = [list(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__ for part in args]
+        parts = pytree.tree_leaves((args, dict(kwargs)))
+        shapes = [list(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__ for part in parts]
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"example inputs do not fit the model: {reason}", got=f"shapes {shapes}") from error
 
 
-def _run(module: nn.Module, batch: Mapping[str, np.ndarray[Any, Any]], least: int) -> list[np.ndarray[Any, Any]]:
+def _run(module: nn.Module, example: Any, batch: Mapping[str, np.ndarray[Any, Any]], least: int) -> Outputs:
     arrays = list(batch.values())
     count = len(arrays[0])
     # an exported program with a dynamic batch refuses a batch of one, so a lone sample is run twice
     padded = [np.concatenate([array, array]) if count < least else array for array in arrays]
+    args, kwargs = _like(example, padded)
     with torch.no_grad():
-        outputs = module(*(torch.from_numpy(np.ascontiguousarray(array)) for array in padded))
+        outputs = module(*args, **kwargs)
     leaves = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
-    return [leaf.detach().cpu().numpy()[:count] for leaf in leaves]
+    return [_array(leaf)[:count] for leaf in leaves]
+
+
+def _like(example: Any, arrays: Sequence[np.ndarray[Any, Any]]) -> Any:
+    """``example`` with its tensors replaced by ``arrays`` in order; what is no tensor is a constant of the frozen file."""
+    leaves, spec = pytree.tree_flatten(example)
+    if sum(isinstance(leaf, torch.Tensor) for leaf in leaves) != len(arrays):
+        raise InputError("the frozen file and its source differ in inputs", got=len(arrays), expected=f"{len(leaves)} tensors")
+    fed = iter(arrays)
+    filled = [_fed(next(fed), leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+    return pytree.tree_unflatten(filled, spec)
+
+
+def _fed(array: np.ndarray[Any, Any], like: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(like.dtype)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    # NumPy has no bfloat16; every value of it is a float32
+    plain = tensor.detach().cpu()
+    return (plain.float() if plain.dtype is torch.bfloat16 else plain).numpy()

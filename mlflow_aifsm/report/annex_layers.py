@@ -152,20 +152,20 @@ def _ends(*names: str) -> tuple[str, ...]:
 
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "quantizers": (
-        Column("Tensor, and layer that uses it", 22, ("tensor", "op", "layer"), _tensor),
-        Column("Kind and type", 18, ("kind", "dtype", "bits", "effective_bits", *_ends("codes")), _type),
-        Column("Granularity", 14, ("granularity", "scales", "axis", "block_size"), _granularity),
+        Column("Tensor, and layer that uses it", 21, ("tensor", "op", "layer"), _tensor),
+        Column("Kind and type", 17, ("kind", "dtype", "bits", "effective_bits", *_ends("codes")), _type),
+        Column("Granularity", 17, ("granularity", "scales", "axis", "block_size"), _granularity),
         Column("Range [β, α]", 17, _ends("beta", "alpha"), _range),
-        Column("Scale", 21, _ends("scale", "s"), _scale),
+        Column("Scale", 20, _ends("scale", "s"), _scale),
         Column("z", 3, _ends("zero_point"), _zero_point),
         Column("Scale factor", 18, ("formula",), _formula),
     ),
     "sparsity": (
-        Column("Weight, and layer that uses it", 40, ("tensor", "op", "layer"), _tensor),
-        Column("Elements", 15, ("size",), _of("size")),
+        Column("Weight, and layer that uses it", 34, ("tensor", "op", "layer"), _tensor),
+        Column("Elements", 17, ("size",), _of("size")),
         Column("Zeros", 15, ("zeros",), _of("zeros")),
-        Column("Share", 15, ("ratio",), _share),
-        Column("One code beside zero", 15, ("beside",), _beside),
+        Column("Share", 18, ("ratio",), _share),
+        Column("One code beside zero", 16, ("beside",), _beside),
     ),
 }
 """Columns of each series, in order; one that is empty in every row is left out."""

@@ -58,7 +58,7 @@ def _checks(checks: tuple[Check, ...]) -> Iterable[Block]:
     rows = tuple(
         Row(tuple(Cell((part,)) for part in (line(check.what), line(_outcome(check)), line(check.detail)))) for check in checks
     )
-    yield Table((Text("What"), Text("Outcome"), Text("Seen")), rows, widths=(34, 18, 48))
+    yield Table((Text("What"), Text("Outcome"), Text("Seen")), rows, widths=(27, 14, 59))
 
 
 def _outcome(check: Check) -> Badge:

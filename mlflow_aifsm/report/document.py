@@ -43,7 +43,13 @@ def _history(evidence: Evidence) -> tuple[Block, ...]:
     record = evidence.record
     rows = [("V0.1", date(record.made_at, HISTORY_DAY), _made(record))]
     for number, said in enumerate(evidence.declarations, start=2):
-        rows.append((f"V0.{number}", date(said.at, HISTORY_DAY), line(code(said.key), f"declared by {said.by}", ".")))
+        rows.append(
+            (
+                f"V0.{number}",
+                date(said.at, HISTORY_DAY),
+                line(f"{record.template.field(said.key).label}:", code(said.key), f"declared by {said.by}", "."),
+            )
+        )
     cells = [Row((_cell(version), _cell(day), Cell((change,)))) for version, day, change in reversed(rows)]
     columns = (Text("Version"), Text("Date"), Text("Description of change"))
     return Heading(1, "1", Text("Review / Modification History")), Table(columns, tuple(cells), widths=(12, 16, 72))

@@ -88,11 +88,16 @@ def spool(destination: Path, record: Record, attachments: Attachments, delivered
         OSError: If the disk refuses this too.
     """
     place = next(name for name in _names(destination) if not name.exists())
-    place.mkdir(parents=True)
-    stage(place, record, attachments)
-    for file in delivered:
-        (place / "model").mkdir(exist_ok=True)
-        shutil.copyfile(file, place / "model" / file.name)
+    try:
+        place.mkdir(parents=True)
+        stage(place, record, attachments)
+        for file in delivered:
+            (place / "model").mkdir(exist_ok=True)
+            shutil.copyfile(file, place / "model" / file.name)
+    except OSError:
+        # half a log would look like a log
+        shutil.rmtree(place, ignore_errors=True)
+        raise
     return place
 
 

@@ -1,1 +1,1 @@
-"""The tool's validation of itself: faults injected into models trained on the spot, and good models that must not be accused."""
+"""The tool's validation of itself: faults it must find, injected on the spot, and good models it must not accuse."""

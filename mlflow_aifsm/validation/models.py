@@ -1,4 +1,4 @@
-"""Small networks of five architectures, trained on the spot on scikit-learn's digits: 1,797 images of 8 × 8 pixels, no download."""
+"""Small networks of five architectures, trained on the spot on scikit-learn's 1,797 digits: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -42,19 +42,23 @@ def digits() -> Mapping[str, Digits]:
     """The digits by use: ``training``, ``calibration`` and ``verification``, which share no image."""
     images, labels = load_digits(return_X_y=True)
     pixels = (images / BRIGHTEST).astype(np.float32).reshape(-1, 1, 8, 8)
-    cuts = {"training": slice(TRAINED_ON), "calibration": slice(TRAINED_ON, CALIBRATED_ON), "verification": slice(CALIBRATED_ON, None)}
+    cuts = {
+        "training": slice(TRAINED_ON),
+        "calibration": slice(TRAINED_ON, CALIBRATED_ON),
+        "verification": slice(CALIBRATED_ON, None),
+    }
     return {use: Digits(pixels[cut], labels[cut]) for use, cut in cuts.items()}
 
 
 def trained(build: Callable[[], Network], seed: int = 0) -> Network:
-    """A new network trained for a few epochs, in evaluation mode; same seed, same weights on the same host."""
+    """A new network trained for a few epochs, in evaluation mode; another seed gives other weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network, data = build(), digits()["training"]
         inputs, targets = torch.from_numpy(data.images), torch.from_numpy(data.labels)
         optimizer = torch.optim.Adam(network.parameters(), lr=0.005)
         for _ in range(EPOCHS):
-            for batch in torch.randperm(len(inputs)).split(64):
+            for batch in torch.split(torch.randperm(len(inputs)), 64):
                 optimizer.zero_grad()
                 nn.functional.cross_entropy(network(inputs[batch]), targets[batch]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

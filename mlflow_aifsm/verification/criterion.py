@@ -8,7 +8,7 @@ has limits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -19,6 +19,10 @@ from mlflow_aifsm.verification.decisions import Decision
 
 DEFAULT_EPSILON = 1e-4
 """Between the benign difference of a float32 export, 5e-6, and the smallest fault to be seen, weights through float16, 3e-3."""
+ROUNDING: Mapping[str, float] = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""Distance from 1.0 to the next number of the element types that are coarser than float32."""
+ROUNDED = 10
+"""Units of rounding that two correct runs of a half-precision model may lie apart: each layer rounds, in another order."""
 DEFAULT_ACCURACY_DROP = 0.01
 """Loss that a well done 8-bit quantization stays within (Wu et al. 2020, arXiv 2004.09602)."""
 
@@ -109,6 +113,18 @@ class Criterion:
         kept = {name: limit for name, limit in self.limits.items() if self.declared or _number_of(name) in numbers}
         return Criterion(self.epsilon, kept, self.reason, self.declared)
 
+    def for_outputs(self, types: Sequence[str]) -> Criterion:
+        """The criterion for outputs of these element types: a default epsilon is widened to what the coarsest can tell apart.
+
+        Ten units of rounding at 1.0 are 0.0098 for float16 and 0.078 for bfloat16; float32 and finer keep the default. What a
+        person set is never widened.
+        """
+        coarsest = max(types, key=lambda name: ROUNDING.get(name, 0.0), default="")
+        widened = ROUNDED * ROUNDING.get(coarsest, 0.0)
+        if self.declared or self.epsilon is None or widened <= self.epsilon:
+            return self
+        return Criterion(widened, self.limits, f"tool default for {coarsest} outputs, not justified", declared=False)
+
     @property
     def batch_tolerance(self) -> float | None:
         """How far a sample run alone may be from itself in a batch: epsilon, or for exact replication the tool's own.
@@ -132,7 +148,7 @@ class Criterion:
         """``exact``, ``approximate``, the limits, or that none was set."""
         if self.epsilon is not None:
             return "approximate" if self.epsilon else "exact"
-        return self.limits_text or "no limit was set"
+        return self.limits_text or self.reason or "no limit was set"
 
     @property
     def limits_text(self) -> str:
@@ -151,6 +167,8 @@ class Criterion:
 
 CONVERSION = Criterion(epsilon=DEFAULT_EPSILON, declared=False)
 """Criterion of a conversion, where the caller sets none: approximate replication."""
+NO_REFERENCE = Criterion(reason="none: there is no reference model, so only finite, repeatable outputs are asked for", declared=False)
+"""Criterion where the file that was delivered is all there is, and the caller sets none."""
 OPTIMIZATION = Criterion(limits={"accuracy_drop": DEFAULT_ACCURACY_DROP}, declared=False)
 """Criterion of an optimization, where the caller sets none: accuracy where there are labels, else only finite outputs."""
 

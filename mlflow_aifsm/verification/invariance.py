@@ -10,13 +10,13 @@ import numpy as np
 
 from mlflow_aifsm.samples import Batch
 from mlflow_aifsm.verification.distance import largest_difference
-from mlflow_aifsm.verification.session import OnnxSession
+from mlflow_aifsm.verification.session import Session
 
 PROBED = 8
 """Samples of the first batch that are run one by one."""
 
 
-def invariance(session: OnnxSession, batch: Batch, outputs: Batch) -> dict[str, float]:
+def invariance(session: Session, batch: Batch, outputs: Batch) -> dict[str, float]:
     """Largest absolute differences of ``outputs`` to other runs of the same samples, in output units.
 
     Args:
@@ -35,7 +35,7 @@ def invariance(session: OnnxSession, batch: Batch, outputs: Batch) -> dict[str, 
     return found
 
 
-def _alone_or_together(session: OnnxSession, batch: Batch, count: int) -> float:
+def _alone_or_together(session: Session, batch: Batch, count: int) -> float:
     together = session.run({name: array[:count] for name, array in batch.items()})
     alone = [session.run({name: array[index : index + 1] for name, array in batch.items()}) for index in range(count)]
     batched = [name for name, array in together.items() if array.shape[:1] == (count,)]

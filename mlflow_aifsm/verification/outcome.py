@@ -12,6 +12,7 @@ from mlflow_aifsm.samples import Data, Samples
 from mlflow_aifsm.verification.criterion import Criterion
 from mlflow_aifsm.verification.decisions import Recall
 
+_BEFORE = ", {accuracy_before:.4f} before"
 FACTS: Mapping[str, tuple[str, str]] = {
     "verification.max_diff": ("max_diff", "{max_diff:.3g}"),
     "verification.p99_diff": ("p99_diff", "{p99_diff:.3g}"),
@@ -20,7 +21,7 @@ FACTS: Mapping[str, tuple[str, str]] = {
         "flips",
         "{flips} of {samples} decisions changed; rate at most {flip_upper_95:.2g} with 95 % confidence",
     ),
-    "verification.accuracy": ("accuracy_after", "{accuracy_after:.4f}, {accuracy_before:.4f} before"),
+    "verification.accuracy": ("accuracy_after", "{accuracy_after:.4f}" + _BEFORE),
     "verification.accuracy_drop": ("accuracy_drop", "{accuracy_drop:.4f}"),
 }
 """Facts that are one number: which one, and its text."""
@@ -113,10 +114,15 @@ def _number_facts(measurement: Measurement) -> list[Fact]:
     known = {**measurement.numbers, "samples": measurement.samples.count}
     source = f"{measurement.runtime}, {measurement.target}, on {measurement.samples.describe()}"
     return [
-        captured(name, text.format(**known), known[number], source=source)
+        captured(name, _text(text, known), known[number], source=source)
         for name, (number, text) in FACTS.items()
         if number in known
     ]
+
+
+def _text(form: str, known: Mapping[str, object]) -> str:
+    """``form`` filled; without a reference there is nothing to say of before."""
+    return (form if "accuracy_before" in known else form.removesuffix(_BEFORE)).format(**known)
 
 
 def _titled(name: str, version: str) -> str:

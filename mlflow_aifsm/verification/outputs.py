@@ -12,7 +12,8 @@ from typing import Any
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.samples import Batch
 from mlflow_aifsm.sources import Array, as_array
-from mlflow_aifsm.verification.session import OnnxSession, Run, in_pieces
+from mlflow_aifsm.verification.session import Run, Session, in_pieces
+from mlflow_aifsm.verification.sessions import session_of
 
 Outputs = Mapping[str, Any] | Sequence[Any]
 
@@ -35,18 +36,18 @@ def named(outputs: Any, names: Sequence[str]) -> Batch:
     return dict(zip(names, arrays, strict=True))
 
 
-def reference_run(reference: Callable[[Batch], Outputs] | Path, candidate: OnnxSession) -> Run:
+def reference_run(reference: Callable[[Batch], Outputs] | Path, candidate: Session) -> Run:
     """A function that runs the reference on a batch bound to the candidate's inputs.
 
     Where the candidate has a fixed batch axis, the reference gets the same pieces: a program exported with it takes no other.
 
     Args:
-        reference: The float model's ONNX file, run as the candidate is; or a function that runs the framework's model on
+        reference: The float model's file, run as the candidate is; or a function that runs the framework's model on
             arrays by input name.
         candidate: The delivered model, whose names of inputs and outputs are used.
     """
     if isinstance(reference, Path):
-        run = _session_run(OnnxSession(reference), candidate)
+        run = _session_run(session_of(reference), candidate)
     else:
         run = _function_run(reference, candidate.outputs)
     return lambda batch: in_pieces(run, batch, candidate.fixed_batch)
@@ -56,7 +57,7 @@ def _function_run(function: Callable[[Batch], Outputs], names: Sequence[str]) ->
     return lambda batch: named(function(batch), names)
 
 
-def _session_run(session: OnnxSession, candidate: OnnxSession) -> Run:
+def _session_run(session: Session, candidate: Session) -> Run:
     ours, theirs = ([spec.name for spec in model.inputs] for model in (candidate, session))
     if len(ours) != len(theirs):
         raise InputError("the two models differ in inputs", got=ours, expected=theirs)

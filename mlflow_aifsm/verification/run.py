@@ -8,69 +8,92 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from mlflow_aifsm.errors import AifsmError, InputError
 from mlflow_aifsm.facts import Fact
 from mlflow_aifsm.record import VerificationResult
 from mlflow_aifsm.samples import Batch, Samples
 from mlflow_aifsm.sources import Array
-from mlflow_aifsm.verification.criterion import Criterion, Verification, criterion_of
+from mlflow_aifsm.verification.criterion import NO_REFERENCE, Criterion, Verification, criterion_of
 from mlflow_aifsm.verification.decisions import Decisions, decide
 from mlflow_aifsm.verification.distance import Distance
 from mlflow_aifsm.verification.invariance import invariance
 from mlflow_aifsm.verification.outcome import Measurement, could_not_run, outcome
 from mlflow_aifsm.verification.outputs import DeviceOutputs, Outputs, reference_run
-from mlflow_aifsm.verification.session import OnnxSession
+from mlflow_aifsm.verification.session import Session
+from mlflow_aifsm.verification.sessions import session_of
 
-Reference = Callable[[Batch], Outputs] | Path
+REUSED = "samples_used_in_calibration"
+"""Number of different verification samples that calibrated the model too, equal in every byte as their sources give them."""
+
+Reference = Callable[[Batch], Outputs] | Path | None
 Progress = Callable[[int, int | None], None]
 """Called after each batch with the samples done and their number, None where that is not known."""
 
 
 def verify(
-    candidate: Path, reference: Reference, verification: Verification, default: Criterion, progress: Progress | None = None
+    candidate: Path,
+    reference: Reference,
+    verification: Verification,
+    default: Criterion,
+    progress: Progress | None = None,
+    calibrated_on: frozenset[str] = frozenset(),
 ) -> tuple[VerificationResult, list[Fact]]:
     """Runs ``candidate`` and ``reference`` on the same samples and judges what differs.
 
-    The candidate runs in ONNX Runtime with its graph optimizer off. Memory does not grow with the number of samples but for a
-    digest, a decision and a label each.
+    The candidate runs as its file is written: an ONNX file in ONNX Runtime with the graph optimizer off. Memory does not grow
+    with the number of samples but for a digest, a decision and a label each.
 
     Args:
-        candidate: The delivered ONNX file.
-        reference: The float model's ONNX file, or a function that runs the framework's model on arrays by input name and
-            returns its outputs by name, or in the order of the candidate's.
+        candidate: The delivered file.
+        reference: The float model's file, or a function that runs the framework's model on arrays by input name and returns its
+            outputs by name, or in the order of the candidate's. None where there is no such model: the candidate's own outputs
+            are judged then, or, where the verification brings outputs of the target device, those against the candidate's.
         verification: The data, and what the caller asks.
         default: The criterion where the caller sets none: ``CONVERSION`` or ``OPTIMIZATION``.
         progress: Called after each batch.
+        calibrated_on: Digests of the samples that calibrated the candidate, none of which may verify it; empty where none did.
 
     Returns:
         The result, and the facts that were measured. Whatever goes wrong in data, runtime or a caller's function is a failed
         result that says why; nothing is raised but what ends the process.
     """
-    criterion = criterion_of(verification, default)
+    compared = candidate if reference is None and verification.outputs is not None else reference
+    criterion = criterion_of(verification, default if compared is not None else NO_REFERENCE)
     try:
-        return outcome(_measured(candidate, reference, verification, progress), criterion)
+        session = session_of(candidate)
+        criterion = criterion.for_outputs(session.output_types)
+        return outcome(_measured(session, compared, verification, progress, calibrated_on), criterion)
     except Exception as error:  # noqa: BLE001 -- runtimes and callers' functions raise anything, and each of it is a failure
         return could_not_run(criterion, verification.described, _reason(error))
 
 
-def _measured(candidate: Path, reference: Reference, verification: Verification, progress: Progress | None) -> Measurement:
-    session, samples = OnnxSession(candidate), Samples.of(verification.described)
+def _measured(
+    session: Session,
+    reference: Reference,
+    verification: Verification,
+    progress: Progress | None,
+    calibrated_on: frozenset[str],
+) -> Measurement:
+    samples = Samples.of(verification.described)
     tally = _Tally(session, reference, verification)
     names = [spec.name for spec in session.inputs]
     for batch, labels in samples.batches(verification.batch_size, names, session.ranks):
         tally.add(session.fit(batch), labels)
         if progress is not None:
             progress(tally.done, samples.expected)
-    numbers, failures = tally.close(), tally.failures
+    reused = {REUSED: len(calibrated_on & samples.sample_digests)} if calibrated_on else {}
+    numbers, failures = {**tally.close(), **reused}, tally.failures
     return Measurement(samples, session.description, numbers, failures, tally.decisions.recalls, tally.target)
 
 
 class _Tally:
     """All numbers of one pass, added up batch by batch."""
 
-    def __init__(self, session: OnnxSession, reference: Reference, verification: Verification) -> None:
+    def __init__(self, session: Session, reference: Reference, verification: Verification) -> None:
         self._session, self._verification = session, verification
-        self._reference = reference_run(reference, session)
+        self._reference = None if reference is None else reference_run(reference, session)
         given = verification.outputs
         self._device = None if given is None else DeviceOutputs(given, session.outputs)
         self._distance, self.decisions = Distance(), Decisions()
@@ -89,10 +112,12 @@ class _Tally:
         after = self._session.run(batch) if self._device is None else self._device.take(count)
         if self._device is None and not self.done:
             self._invariance = invariance(self._session, batch, after)
-        before = self._reference(batch)
         chosen = self._verification.decision
-        self.decisions.add(decide(before, chosen), decide(after, chosen), labels, count)
-        self._distance.add(before, after, count)
+        # without a reference the candidate stands for it; what only compares the two is left out of the numbers
+        before = after if self._reference is None else self._reference(batch)
+        decided = decide(after, chosen)
+        self.decisions.add(decided if before is after else decide(before, chosen), decided, labels, count)
+        self._distance.add(_zeros(after) if before is after else before, after, count)
 
     def close(self) -> dict[str, float | str]:
         """All numbers by name.
@@ -104,7 +129,8 @@ class _Tally:
             raise InputError("the data hold no sample", expected="at least one")
         if self._device is not None:
             self._device.check_used_up()
-        return {**self._distance.numbers, **self._invariance, **self.decisions.numbers, **self._metrics()}
+        numbers = {**self._distance.numbers, **self._invariance, **self.decisions.numbers, **self._metrics()}
+        return numbers if self._reference is not None else _of_one_model(numbers)
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -114,7 +140,8 @@ class _Tally:
             for failed, reason in (
                 (
                     self._distance.broken,
-                    f"{self._distance.broken} output values are NaN or infinite in one of the two models only",
+                    f"{self._distance.broken} output values are NaN or infinite"
+                    + ("" if self._reference is None else " in one of the two models only"),
                 ),
                 (self._invariance.get("repeat_diff"), "two runs of the same batch differ"),
             )
@@ -131,6 +158,16 @@ class _Tally:
             was, became = float(metric(labels, before)), float(metric(labels, after))
             found |= {f"{name}_before": was, f"{name}_after": became, f"{name}_drop": was - became}
         return found
+
+
+def _zeros(outputs: Batch) -> Batch:
+    return {name: np.zeros_like(array) for name, array in outputs.items()}
+
+
+def _of_one_model(numbers: dict[str, float | str]) -> dict[str, float | str]:
+    """The numbers that speak of the candidate alone."""
+    alone = ("repeat_diff", "batch_invariance", "non_finite", "worst_class")
+    return {name: value for name, value in numbers.items() if name in alone or name.endswith("_after")}
 
 
 def _reason(error: Exception) -> str:

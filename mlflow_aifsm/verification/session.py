@@ -1,4 +1,4 @@
-"""Runs an ONNX file in ONNX Runtime, on the CPU provider, as it is written.
+"""Runs a frozen file as it is written: an ONNX file in ONNX Runtime, on the CPU provider.
 
 The run of record has the runtime's graph optimizer off: it would rewrite the graph, remove an active Dropout for instance, and
 so certify something else than the file that another runtime executes.
@@ -6,6 +6,7 @@ so certify something else than the file that another runtime executes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,26 +63,20 @@ class InputSpec:
         return np.can_cast(array.dtype, self.dtype, "same_kind") or (array.dtype.kind in "iu" and self.dtype.kind in "iu")
 
 
-class OnnxSession:
-    """An ONNX file ready to run on the CPU provider of ONNX Runtime.
+class Session(ABC):
+    """A frozen file ready to run.
 
-    Args:
-        path: The ``.onnx`` file; external data are found beside it.
-        optimize: Whether the runtime may rewrite the graph, as it does when deployed; off for the run of record.
-        threads: Threads inside an operator; the runtime's own choice if None.
+    Attributes:
+        inputs: What it is fed with.
+        outputs: Names of its outputs, in order.
+        output_types: Their element types as numpy writes them, ``bfloat16`` besides.
+        description: Runtime of record: name, version, place, settings.
     """
 
-    def __init__(self, path: Path, optimize: bool = False, threads: int | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        levels = onnxruntime.GraphOptimizationLevel
-        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
-        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
-        self.outputs: tuple[str, ...] = tuple(node.name for node in self._session.get_outputs())
-        optimizations = "on" if optimize else "off"
-        self.description = f"ONNX Runtime {onnxruntime.__version__}, {PROVIDER}, graph optimizations {optimizations}"
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[str, ...]
+    output_types: tuple[str, ...]
+    description: str
 
     @property
     def fixed_batch(self) -> int | None:
@@ -100,9 +95,7 @@ class OnnxSession:
         Raises:
             InputError: If an input is missing, or its shape or values do not fit.
         """
-        names = [spec.name for spec in self.inputs]
-        if set(batch) != set(names):
-            raise InputError("data do not name the model's inputs", got=sorted(batch), expected=sorted(names))
+        self._check_names(batch)
         return {spec.name: spec.fit(batch[spec.name]) for spec in self.inputs}
 
     def run(self, batch: Mapping[str, Array]) -> Batch:
@@ -114,6 +107,38 @@ class OnnxSession:
             InputError: If the batch does not fit, or an output of a model with fixed batch axis has no such axis.
         """
         return in_pieces(self._run, self.fit(batch), self.fixed_batch)
+
+    def _check_names(self, batch: Mapping[str, Array]) -> None:
+        names = [spec.name for spec in self.inputs]
+        if set(batch) != set(names):
+            raise InputError("data do not name the model's inputs", got=sorted(batch), expected=sorted(names))
+
+    @abstractmethod
+    def _run(self, batch: Batch) -> Batch:
+        """Outputs by name for a batch that fits."""
+
+
+class OnnxSession(Session):
+    """An ONNX file ready to run on the CPU provider of ONNX Runtime.
+
+    Args:
+        path: The ``.onnx`` file; external data are found beside it.
+        optimize: Whether the runtime may rewrite the graph, as it does when deployed; off for the run of record.
+        threads: Threads inside an operator; the runtime's own choice if None.
+    """
+
+    def __init__(self, path: Path, optimize: bool = False, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        levels = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
+        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
+        self.outputs = tuple(node.name for node in self._session.get_outputs())
+        self.output_types = tuple(_element(node) for node in self._session.get_outputs())
+        optimizations = "on" if optimize else "off"
+        self.description = f"ONNX Runtime {onnxruntime.__version__}, {PROVIDER}, graph optimizations {optimizations}"
 
     def _run(self, batch: Batch) -> Batch:
         results = self._session.run(list(self.outputs), batch)
@@ -150,10 +175,14 @@ def _padded(batch: Batch, start: int, size: int) -> Batch:
 
 
 def _spec(node: Any) -> InputSpec:
-    """``tensor(float)`` and its like in numpy's words."""
-    element = node.type.removeprefix("tensor(").removesuffix(")")
     shape = tuple(length if isinstance(length, int) and length > 0 else None for length in node.shape)
     try:
-        return InputSpec(node.name, np.dtype(_TYPES.get(element, element)), shape)
+        return InputSpec(node.name, np.dtype(_element(node)), shape)
     except TypeError as error:
         raise InputError(f"input '{node.name}' cannot be fed from an array", got=node.type, expected="a tensor") from error
+
+
+def _element(node: Any) -> str:
+    """``tensor(float)`` and its like in numpy's words."""
+    element = node.type.removeprefix("tensor(").removesuffix(")")
+    return _TYPES.get(element, element)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -19,10 +20,11 @@ import mlflow_aifsm as aifsm
 from mlflow_aifsm.digests import sha256_file
 from mlflow_aifsm.errors import AifsmError, ConversionError, NotFoundError, TrackingError
 from mlflow_aifsm.record import Record
+from mlflow_aifsm.recording import Recording
 from tests.command import Outcome, command
 from tests.conftest import REPOSITORY
 from tests.models import Digits
-from tests.server import free_port, serving
+from tests.server import Server, free_port, serving
 
 
 def one_line(outcome: Outcome, *words: str) -> None:
@@ -38,7 +40,9 @@ def small_file(folder: Path) -> Path:
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 2])
     result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 2])
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "small", [value], [result])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), folder / "small.onnx")
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), folder / "small.onnx"
+    )
     return folder / "small.onnx"
 
 
@@ -69,7 +73,9 @@ def test_a_run_without_a_log_says_how_to_make_one(experiment: str) -> None:
     one_line(command("report", run.info.run_id), f"run {run.info.run_id} holds no log", "mlflow_aifsm.freeze")
 
 
-@pytest.mark.parametrize("uri", ["models:/nothing/1", "models:/nothing@champion", "models:/nothing/latest", "models:/m-0a1b", "runs:/0a1b/model"])
+@pytest.mark.parametrize(
+    "uri", ["models:/nothing/1", "models:/nothing@champion", "models:/nothing/latest", "models:/m-0a1b", "runs:/0a1b/model"]
+)
 def test_a_model_that_does_not_exist_is_named(uri: str, experiment: str) -> None:
     with pytest.raises(NotFoundError, match="does not exist") as caught:
         aifsm.freeze(uri)
@@ -78,42 +84,56 @@ def test_a_model_that_does_not_exist_is_named(uri: str, experiment: str) -> None
     one_line(command("report", uri), "does not exist")
 
 
-def test_a_server_that_is_not_there_is_said_within_seconds_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder for a test that speaks to a server of its own."""
     monkeypatch.chdir(tmp_path)
+    before = mlflow.get_tracking_uri()
+    yield tmp_path
+    mlflow.set_tracking_uri(before)
+
+
+def test_a_server_that_is_not_there_is_said_within_seconds_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, elsewhere: Path
+) -> None:
     uri = f"http://user:secret@127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     mlflow.set_tracking_uri(uri)
     began = time.monotonic()
-    for target in ("0a1b2c3d", "runs:/0a1b/model", "models:/digits/1", str(small_file(tmp_path))):
+    for target in ("0a1b2c3d", "runs:/0a1b/model", "models:/digits/1", str(small_file(elsewhere))):
         outcome = command("report", target)
         one_line(outcome, "no server answers at http://127.0.0.1", "set MLFLOW_TRACKING_URI")
         assert "secret" not in outcome.err
     assert time.monotonic() - began < 20
 
 
-def test_without_a_server_freeze_fails_before_any_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digits: Digits) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_without_a_server_freeze_fails_before_any_work(elsewhere: Path, digits: Digits) -> None:
     mlflow.set_tracking_uri(f"http://127.0.0.1:{free_port()}")
     began = time.monotonic()
-    with pytest.raises(TrackingError, match="no server answers at .*; start it"):
+    with pytest.raises(TrackingError, match=r"no server answers at .*; start it"):
         aifsm.freeze(digits.model, digits.example)
     assert time.monotonic() - began < 20
-    assert not list(tmp_path.iterdir())
+    assert not list(elsewhere.iterdir())
+
+
+def delivered_too_late(log: Recording, file: Path, server: Server) -> None:
+    log.output(file)
+    server.kill()
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_before_the_log_is_written_leaves_it_in_the_spool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_server_that_dies_before_the_log_is_written_leaves_it_in_the_spool(
+    monkeypatch: pytest.MonkeyPatch, elsewhere: Path
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    file = small_file(tmp_path)
-    with serving(tmp_path) as server:
+    file = small_file(elsewhere)
+    with serving(elsewhere) as server:
         mlflow.set_tracking_uri(server.uri)
         run = MlflowClient().create_run("0")
-        with pytest.raises(TrackingError, match="no server answers") as caught:
-            with aifsm.record_conversion(verified_model="detector_4", run_id=run.info.run_id) as log:
-                log.output(file)
-                server.kill()
-    assert kept(caught.value) == tmp_path / "aifsm-spool" / log.log_id
+        place = {"verified_model": "detector_4", "run_id": run.info.run_id}
+        with pytest.raises(TrackingError, match="no server") as caught, aifsm.record_conversion(**place) as log:
+            delivered_too_late(log, file, server)
+    assert kept(caught.value) == elsewhere / "aifsm-spool" / log.log_id
     assert whole(kept(caught.value), file).run_id == run.info.run_id
 
 
@@ -167,7 +187,8 @@ import sys
 import numpy as np
 import mlflow_aifsm as aifsm
 images = np.random.default_rng(0).random((8, 1, 8, 8), np.float32)
-aifsm.quantize(sys.argv[2], aifsm.Data(images, name="shared"), aifsm.NNCF(subset_size=8), verified_model="digits_1", run_id=sys.argv[1])
+data, asked = aifsm.Data(images, name="shared"), aifsm.NNCF(subset_size=8)
+aifsm.quantize(sys.argv[2], data, asked, verified_model="digits_1", run_id=sys.argv[1])
 """
 
 
@@ -188,11 +209,12 @@ def test_two_processes_quantize_at_once_into_runs_of_one_database(experiment: st
 
 
 @pytest.fixture
-def full_disk(tmp_path: Path):
-    """A file system of 256 kB, mounted for the test."""
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 256 kB, mounted for the test."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False, capture_output=True).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("mounting a small file system needs a privileged account")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
@@ -204,9 +226,9 @@ def test_a_full_disk_under_the_frozen_file_is_said_and_logged(
 ) -> None:
     (full_disk / "filler").write_bytes(bytes(250_000))
     monkeypatch.setattr("tempfile.tempdir", str(full_disk))
-    with mlflow.start_run() as run:
-        with pytest.raises(ConversionError, match=r"the frozen file cannot be written: .*space.*; free disk space, or set TMPDIR"):
-            aifsm.freeze(digits.model, digits.example, verified_model="digits_1")
+    words = r"the frozen file cannot be written: .*space.*; free disk space, or set TMPDIR"
+    with mlflow.start_run() as run, pytest.raises(ConversionError, match=words):
+        aifsm.freeze(digits.model, digits.example, verified_model="digits_1")
     assert mlflow.get_run(run.info.run_id).data.tags["aifsm.conversion.status"] == "failed"
 
 
@@ -215,14 +237,17 @@ def test_a_full_disk_under_the_frozen_file_is_said_and_logged(
 def test_a_full_disk_under_the_artifacts_leaves_the_log_and_says_where(
     full_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spool_is_full: bool
 ) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     if spool_is_full:
         monkeypatch.setenv("MLFLOW_AIFSM_SPOOL", str(full_disk / "spool"))
     made = mlflow.create_experiment(f"{tmp_path} full", artifact_location=(full_disk / "artifacts").as_uri())
     run = MlflowClient().create_run(made)
     (full_disk / "filler").write_bytes(bytes(250_000))
     file = small_file(tmp_path)
-    with pytest.raises(TrackingError, match="free disk space") as caught:
-        with aifsm.record_conversion(verified_model="detector_4", run_id=run.info.run_id) as log:
-            log.output(file)
-    assert kept(caught.value).is_relative_to(tmp_path) is not spool_is_full
+    place = {"verified_model": "detector_4", "run_id": run.info.run_id}
+    with pytest.raises(TrackingError, match="free disk space") as caught, aifsm.record_conversion(**place) as log:
+        log.output(file)
+    assert kept(caught.value).is_relative_to(tmp_path / ("temporary" if spool_is_full else "aifsm-spool"))
+    assert not list(full_disk.glob("spool/*"))
     assert whole(kept(caught.value), file).log_id == log.log_id

@@ -1,0 +1,151 @@
+"""What trials are made with: a trained network, a converter that can go wrong, and the product's own way to record it."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import nn
+from torch.export import Dim
+
+from mlflow_aifsm import scratch
+from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.hooks.context import record_conversion
+from mlflow_aifsm.operations.configs import BATCH, NNCF, Onnx
+from mlflow_aifsm.operations.freeze import freeze
+from mlflow_aifsm.operations.quantize import quantize
+from mlflow_aifsm.result import Result
+from mlflow_aifsm.samples import Batch, Data
+from mlflow_aifsm.sources import Array
+from mlflow_aifsm.validation.models import Plain, digits, trained
+from mlflow_aifsm.verification.criterion import CONVERSION, Verification
+
+PERSON = "mlflow-aifsm validate-tool"
+MODEL = "digits_1"
+SUBSET = 100
+"""Calibration samples that are asked for: enough for ten classes, and quick."""
+
+
+def network(seed: int = 0) -> Plain:
+    """A copy of the plain network, trained once a seed: a fault must not reach the next one."""
+    return copy.deepcopy(_trained(seed))
+
+
+@cache
+def _trained(seed: int) -> Plain:
+    return trained(Plain, seed)
+
+
+def example() -> torch.Tensor:
+    """Four images ``[4, 1, 8, 8]``."""
+    return torch.from_numpy(digits()["verification"].images[:4])
+
+
+def held_out() -> Verification:
+    """The verification images with their labels, and the tool's default criterion."""
+    data = digits()["verification"]
+    return Verification(Data(data.images, name="digits", version="verification"), data.labels)
+
+
+def raw() -> Verification:
+    """The same images before any preprocessing, 0 … 16."""
+    data = digits()["verification"]
+    return Verification(Data(data.raw, name="raw digits", version="verification"), data.labels)
+
+
+def frozen(module: nn.Module) -> Result:
+    """``module`` frozen and verified by the product's verb."""
+    return freeze(
+        module, example(), Onnx(dynamic_shapes=BATCH), verified_model=MODEL, verification=held_out(), responsible=PERSON
+    )
+
+
+@cache
+def good() -> Result:
+    """The plain network frozen and verified, once a process: what optimizations start from."""
+    return frozen(network())
+
+
+def quantized(calibration: Array | None = None, subset: int = SUBSET) -> Result:
+    """The good model quantized and verified by the product's verb."""
+    images = digits()["calibration"].images if calibration is None else calibration
+    asked = NNCF(
+        subset_size=subset,
+        advanced_parameters={"disable_bias_correction": True, "activations_quantization_params": {"per_channel": False}},
+    )
+    return quantize(good(), Data(images, name="digits"), asked, verification=held_out(), responsible=PERSON)
+
+
+def exported(module: nn.Module, **asked: Any) -> Path:
+    """What PyTorch's exporter makes of ``module`` if the product is not asked; ``asked`` are the exporter's own keywords."""
+    path = scratch.folder() / "model.onnx"
+    keywords = {"dynamic_shapes": ({0: Dim.DYNAMIC},), "external_data": False, "verbose": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (example(),), str(path), **{**keywords, **asked})
+    return path
+
+
+def traced(module: nn.Module, **asked: Any) -> Path:
+    """What the older exporter makes of it, which traces one run of the example."""
+    axes = {"input_names": ["image"], "dynamic_axes": {"image": {0: "n"}}}
+    return exported(module, **{**axes, "dynamo": False, "dynamic_shapes": None, **asked})
+
+
+def converted(path: Path, reference: nn.Module, verification: Verification | None = None) -> Result:
+    """A file that was converted elsewhere, recorded and verified against ``reference`` as users do it."""
+    with record_conversion(verified_model=MODEL, converter="torch", responsible=PERSON) as log:
+        log.output(path)
+        log.verify(running(reference), held_out() if verification is None else verification, CONVERSION)
+    return log.finished
+
+
+def running(module: nn.Module) -> Callable[[Batch], Sequence[Array]]:
+    """``module`` as a function from input arrays by name to output arrays."""
+
+    def run(batch: Batch) -> Sequence[Array]:
+        with torch.no_grad():
+            outputs = module(*(torch.from_numpy(array) for array in batch.values()))
+        return [part.numpy() for part in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+    return run
+
+
+def copied(result: Result) -> Path:
+    """A copy of a delivered file, to be changed.
+
+    Raises:
+        InputError: If there is no such file.
+    """
+    if result.path is None:
+        raise InputError(f"log {result.log_id} delivered no file")
+    return Path(shutil.copy(result.path, scratch.folder()))
+
+
+def edited(path: Path, change: Callable[[onnx.GraphProto], None]) -> Path:
+    """The ONNX file at ``path`` with its graph changed in place."""
+    model = onnx.load(path)
+    change(model.graph)
+    onnx.save(model, path)
+    return path
+
+
+def reweighted(path: Path, change: Callable[[Array], Array]) -> Path:
+    """The ONNX file with ``change`` applied to its largest float tensor, the weight matrix of the last layer."""
+
+    def put(graph: onnx.GraphProto) -> None:
+        floats = (tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT)
+        weight = max(floats, key=lambda tensor: int(np.prod(tensor.dims)))
+        changed = np.ascontiguousarray(change(numpy_helper.to_array(weight).copy()), np.float32)
+        weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
+
+    return edited(path, put)

@@ -1,0 +1,84 @@
+"""The validation can fail: with a detection taken away, the fault it finds is reported as missed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mlflow_aifsm import audit
+from mlflow_aifsm.capture import eliminations, non_linearities, sparsity
+from mlflow_aifsm.errors import ConversionError
+from mlflow_aifsm.facts import not_applicable
+from mlflow_aifsm.recording import Recording
+from mlflow_aifsm.validation import bench, conversion, data, good_models, integrity, optimization, runner, weights
+from mlflow_aifsm.validation.trial import Trial
+from mlflow_aifsm.validation.workplace import workplace
+from mlflow_aifsm.verification import run
+from mlflow_aifsm.verification.criterion import Criterion
+from mlflow_aifsm.verification.distance import Distance
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place() -> Iterator[None]:
+    bench.good.cache_clear()
+    with workplace():
+        yield
+    bench.good.cache_clear()
+
+
+MUTATIONS = [
+    (weights.silent_half_precision_round_trip, Criterion, "misses", lambda *_: ()),
+    (data.wrong_normalization, Criterion, "misses", lambda *_: ()),
+    (conversion.batch_normalization_on_batch_statistics, run, "invariance", lambda *_: {}),
+    (weights.nan_weight, Distance, "_add_output", lambda *_: None),
+    (conversion.exported_in_training_mode, eliminations, "_inert", lambda *_: True),
+    (data.verification_data_reused_for_calibration, Recording, "_reused", lambda *_: []),
+    (optimization.activation_function_removed, non_linearities, "_kept", lambda *_: True),
+    (optimization.weights_removed_silently, sparsity, "_unexplained", lambda *_, **__: not_applicable("pruning.patterns", "-", source="-")),
+    (integrity.external_data_altered, audit, "differences", lambda *_: ()),
+    (integrity.record_edited, audit, "_checks", lambda *_: iter(())),
+]
+
+
+@pytest.mark.parametrize(("trial", "holder", "name", "blind"), MUTATIONS, ids=[one[0].name for one in MUTATIONS])
+def test_a_fault_whose_detection_is_taken_away_is_missed(
+    trial: Trial, holder: object, name: str, blind: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, caught = runner._ran(trial)
+    assert caught, seen
+    monkeypatch.setattr(holder, name, blind)
+    seen, caught = runner._ran(trial)
+    assert not caught
+    assert not any("the trial itself failed" in words for words in seen), seen
+
+
+def test_a_good_model_that_is_accused_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runner._ran(good_models.converted_elsewhere) == ((), True)
+    monkeypatch.setattr(eliminations, "FOLDED", "")
+    monkeypatch.setattr(Criterion, "misses", lambda *_: ("the weather",))
+    seen, passed = runner._ran(good_models.converted_elsewhere)
+    assert not passed
+    assert seen[0].startswith("verification failed")
+
+
+def test_a_good_model_that_nobody_verified_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recording, "verify", lambda *_: None)
+    assert runner._ran(good_models.converted_elsewhere) == ((), False)
+
+
+def test_a_trial_that_breaks_off_counts_as_missed_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise ConversionError("the exporter is not there")
+
+    monkeypatch.setattr(conversion, "exported", refuses)
+    outcome = runner._tried("conversion", conversion.classes_permuted)
+    assert not outcome.passed
+    assert outcome.found == ("the trial itself failed: ConversionError: the exporter is not there.",)
+
+
+def test_a_fault_found_for_another_reason_than_the_expected_one_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "converted", lambda *_: bench.converted(bench.exported(bench.network(1)), bench.network()))
+    seen, caught = runner._ran(conversion.exported_in_training_mode)
+    assert seen
+    assert not caught
