@@ -14,6 +14,9 @@ from mlflow_aifsm.template import Field, Template
 ACCOUNTS = frozenset({"root", "admin", "administrator", "ci", "jenkins", "gitlab-runner", "runner", "github-actions"})
 """Account names that are no person."""
 
+SETTLED_BY_DECLARATION = ("responsible_is_account", "template_residue", "input_unregistered")
+"""Findings that a declared value settles."""
+
 RESIDUE = re.compile(
     r"<Model_[^>]*>|Specify the framework|Format YYYY/MM/DD|^\s*(…|\.\.\.)\s*$|For instance:"
     r"|torch \(pythorch\)|it should be\s+stored the configuration|any additional information relevant to the conversion",
@@ -102,7 +105,7 @@ def _declared(row: Field, entry: Entry, said: Declaration) -> Entry:
     if _stays(row, entry):
         return _contradicted(entry, row, fact)
     suspicious = tuple(replace(finding, field=row.key) for finding in _suspicious(row, fact))
-    kept = tuple(finding for finding in entry.findings if finding.code not in ("responsible_is_account", "template_residue"))
+    kept = tuple(finding for finding in entry.findings if finding.code not in SETTLED_BY_DECLARATION)
     return replace(
         entry, state=State.DECLARED, value=fact.value, source=source, findings=kept + suspicious, reason="", remedy=""
     )

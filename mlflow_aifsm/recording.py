@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mlflow_aifsm import flavor, registry, scratch
+from mlflow_aifsm import publishing
 from mlflow_aifsm.capture import environment, tool_validation
 from mlflow_aifsm.capture.source_code import SourceCode
 from mlflow_aifsm.config import Config
 from mlflow_aifsm.digests import FileDigest, set_digest
-from mlflow_aifsm.errors import AifsmError, InputError, TrackingError
+from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Facts, Finding, Json, captured, measured
 from mlflow_aifsm.fill import fill
 from mlflow_aifsm.measurement import Measurement, measure
 from mlflow_aifsm.progress import progress
+from mlflow_aifsm.publishing import Parcel
 from mlflow_aifsm.record import Declaration, Record, Supersedes, VerificationResult, unstructure
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.template import Template
-from mlflow_aifsm.tracking import keys, write
-from mlflow_aifsm.tracking.connection import speaking
-from mlflow_aifsm.tracking.staging import Attachments, spool, stage
+from mlflow_aifsm.tracking.staging import Attachments
 from mlflow_aifsm.tracking.write import Place, UsedData
 from mlflow_aifsm.verification.criterion import Criterion, Verification
 from mlflow_aifsm.verification.run import REUSED, Reference, verify
@@ -212,14 +210,7 @@ class Recording:
         Raises:
             TrackingError: If MLflow refuses; record and delivered file then lie on disk, and the message says where.
         """
-        record = self.record()
-        try:
-            self.result = self._write(stage(scratch.folder(), record, self._attachments()), record)
-            write.end(self.place, failed=False)
-        except Exception as error:
-            kept = self._kept(record, error)
-            self._close()
-            raise kept from error
+        self.result = publishing.publish(self._whole(self.record()))
         if not self.config.quiet:
             print(self.result)  # noqa: T201
         return self.result
@@ -228,57 +219,24 @@ class Recording:
         """Logs that the operation failed, and why. Raises nothing: the caller's exception is the one to be seen."""
         words = " ".join(str(error).split())
         try:
-            self._log_failure(self.record(failure=f"{type(error).__name__}: {words}".removesuffix(": ")))
+            failed = self.record(failure=f"{type(error).__name__}: {words}".removesuffix(": "))
+            publishing.publish_failure(self._whole(failed))
         except Exception as second:  # noqa: BLE001
             _logger.warning("%s", second)
-        self._close()
 
-    def _log_failure(self, record: Record) -> None:
-        try:
-            index = keys.index(record, record.status, record.sha256)
-            staged = stage(scratch.folder(), record, self._attachments())
-            write.params(self.place.run_id, index.params)
-            write.artifacts(self.place.run_id, self.template.log, staged, ())
-            write.conclusion(self.place.run_id, index.tags, {}, 0, None)
-        except Exception as error:
-            raise self._kept(record, error) from error
-
-    def _close(self) -> None:
-        """Ends the run as failed, where that can be said; what went wrong before is what the caller must see."""
-        with suppress(AifsmError):
-            write.end(self.place, failed=True)
-
-    def _write(self, staged: Path, record: Record) -> Result:
-        digest, log, run_id = record.sha256, self.template.log, self.place.run_id
-        index = keys.index(record, record.status, digest)
-        write.params(run_id, index.params)
-        model_uri, model_id = self._log_model(staged, record, digest)
-        version_uri = ""
-        if self.registered_model_name and model_uri:
-            version_uri = registry.register(self.registered_model_name, model_uri, record, digest, self.source_uri).uri
-        write.inputs(run_id, self._data, self._model_ids)
-        write.artifacts(run_id, log, staged, [name for name, rows in self._attachments().tables.items() if rows])
-        places = {keys.tag(log, "model_uri"): model_uri, keys.tag(log, "model_version"): version_uri}
-        tags = {**index.tags, **{key: uri for key, uri in places.items() if uri}}
-        write.conclusion(run_id, tags, self.facts.metrics, keys.STEP[log], model_id)
-        return Result(self.delivered, run_id, self.log_id, model_uri, version_uri, record)
-
-    def _log_model(self, staged: Path, record: Record, digest: str) -> tuple[str, str | None]:
-        if self.delivered is None:
-            return "", None
-        facts = {"log_id": self.log_id, "run_id": self.place.run_id, "record_sha256": digest, "sha256": record.output_sha256}
-        name = self.registered_model_name or f"{self.template.log}-{self.log_id}"
-        with speaking(f"logging the model of {self.log_id}"):
-            info = flavor.log_model(
-                self.delivered,
-                _model_name(name),
-                run_id=self.place.run_id,
-                step=keys.STEP[self.template.log],
-                extras=(staged / keys.RECORD, staged / keys.MANIFEST),
-                facts=facts,
-                tags={keys.tag(self.template.log, "log_id"): self.log_id, "aifsm.precision": registry.precision(record)},
-            )
-        return f"models:/{info.model_id}", str(info.model_id)
+    def _whole(self, record: Record) -> Parcel:
+        return Parcel(
+            record,
+            self._attachments(),
+            self.place,
+            metrics=self.facts.metrics,
+            delivered=self.delivered if self.measurement else None,
+            data=tuple(self._data),
+            model_ids=tuple(self._model_ids),
+            registered_model_name=self.registered_model_name or "",
+            source_uri=self.source_uri,
+            spool=Path(self.config.spool),
+        )
 
     def _attachments(self) -> Attachments:
         packages = environment.packages(PACKAGE_ROOTS)
@@ -287,33 +245,10 @@ class Recording:
         if self.verification:
             documents["verification.json"] = unstructure(self.verification)
         pinned = "".join(f"{name}=={number}\n" for name, number in packages.items()).encode()
-        tables = self.measurement.tables if self.measurement else {}
+        tables = {name: rows for name, rows in (self.measurement.tables if self.measurement else {}).items() if rows}
         return Attachments({"packages.txt": pinned, **self.source.files()}, documents, tables)
-
-    def _kept(self, record: Record, error: Exception) -> AifsmError:
-        """Keeps what was made on disk and says where: in the spool, or, where that is full or closed, in a temporary folder."""
-        listed = self.measurement.files if self.measurement else ()
-        files = [self.delivered.parent / file.path for file in listed] if self.delivered else []
-        kept = self._spooled(Path(self.config.spool), record, files) or self._spooled(None, record, files)
-        reason = error.what if isinstance(error, AifsmError) else f"{type(error).__name__}: {error}"
-        remedy = error.remedy if isinstance(error, AifsmError) else ""
-        return TrackingError(f"log {self.log_id} was not logged: {reason}", remedy="; ".join(filter(None, (kept, remedy))))
-
-    def _spooled(self, spool_folder: Path | None, record: Record, files: Sequence[Path]) -> str:
-        """Where record and delivered files are kept, as a sentence; empty where the disk refuses."""
-        try:
-            folder = spool_folder or scratch.keep(scratch.folder())
-            place = spool(folder / self.log_id, record, self._attachments(), files).resolve()
-        except OSError:
-            return ""
-        return f"record and delivered file are kept in {place}" if files else f"the record is kept in {place}"
 
 
 def _source_data(source: SourceCode) -> dict[str, Json]:
     names = ("name", "sha256", "commit", "branch", "remote", "dirty", "notes")
     return {"kind": str(source.kind), **{name: getattr(source, name) for name in names}}
-
-
-def _model_name(name: str) -> str:
-    """``name`` as MLflow allows it for a logged model, which is stricter than for a registered one."""
-    return "".join("-" if letter in "/:.%\"'" else letter for letter in name)

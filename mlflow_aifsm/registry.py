@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import mlflow
 
+from mlflow_aifsm.errors import NotFoundError
 from mlflow_aifsm.facts import State
 from mlflow_aifsm.record import Record
 from mlflow_aifsm.report.summary import verification_line
+from mlflow_aifsm.tracking import keys
 from mlflow_aifsm.tracking.connection import client, speaking
+from mlflow_aifsm.tracking.write import version_tags as set_version_tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,19 @@ def register(name: str, model_uri: str, record: Record, record_sha256: str, sour
         made = mlflow.register_model(model_uri, name, tags=tags)
         client().update_model_version(name, made.version, description=description(record, source_uri))
     return Version(name, str(made.version))
+
+
+def follow(uri: str, record: Record, record_sha256: str) -> None:
+    """Brings tags and description of a registered version in line with its log; a version that was deleted has none.
+
+    Raises:
+        TrackingError: If the registry refuses.
+    """
+    name, _, version = uri.removeprefix("models:/").rpartition("/")
+    with suppress(NotFoundError), speaking(f"registered model {uri}", missing="it was deleted"):
+        source_uri = client().get_model_version(name, version).tags.get("aifsm.made_from", "")
+        set_version_tags(name, version, version_tags(record, record_sha256, source_uri))
+        client().update_model_version(name, version, description=description(record, source_uri))
 
 
 def version_tags(record: Record, record_sha256: str, source_uri: str) -> dict[str, str]:
@@ -83,4 +100,6 @@ def precision(record: Record) -> str:
 
 def _brief(record: Record, key: str) -> str:
     entry = record.entries.get(key)
-    return entry.value.brief if entry is not None and entry.state not in (State.NOT_APPLICABLE, State.NOT_RECORDED) else ""
+    if entry is None or entry.state in (State.NOT_APPLICABLE, State.NOT_RECORDED):
+        return ""
+    return keys.fitting(entry.value.brief, keys.TAG_LIMIT, record.template.log)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
-from mlflow_aifsm import audit
+from mlflow_aifsm import audit, identity, registry
 from mlflow_aifsm.errors import InputError, NotFoundError, TemplateError
 from mlflow_aifsm.fill import ACCOUNTS
 from mlflow_aifsm.record import Declaration, Evidence, unstructure
@@ -16,6 +16,9 @@ from mlflow_aifsm.report.formats import write
 from mlflow_aifsm.tracking import keys
 from mlflow_aifsm.tracking import write as tracking
 from mlflow_aifsm.tracking.read import run
+
+VERIFIED = "verified"
+"""Key that declares a registered version, not a log: the evidence that it passed its verification."""
 
 
 def declare(target: str, key: str, value: str, by: str, log: str | None = None) -> Evidence:
@@ -44,10 +47,21 @@ def declare_all(target: str, values: Sequence[tuple[str, str]], by: str, log: st
         InputError: If a value or the name is empty, or a field is unknown.
         NotFoundError: If the target has no log in a run.
     """
+    _check(values, by)
+    if identity.is_version(target) and (evidence := dict(values).get(VERIFIED)):
+        identity.stamp(target, evidence, by)
+        values = [(key, value) for key, value in values if key != VERIFIED]
+    return _declared(target, values, by, log) if values else ()
+
+
+def _check(values: Sequence[tuple[str, str]], by: str) -> None:
     if empty := [key for key, value in values if not value.strip()]:
         raise InputError(f"empty value for {empty[0]}", remedy=f"say what it is: {empty[0]}='…'")
     if not by.strip() or by.strip().lower() in ACCOUNTS:
         raise InputError("--by", got=repr(by), expected="the name of a person who stands for the value")
+
+
+def _declared(target: str, values: Sequence[tuple[str, str]], by: str, log: str | None) -> tuple[Evidence, ...]:
     logs, at = audit.read(target, log), datetime.now(UTC).astimezone().isoformat(timespec="seconds")
     said = [(*_chosen(logs, key), value) for key, value in values]
     touched = [evidence for evidence in logs if any(evidence is chosen for chosen, _, _ in said)]
@@ -77,7 +91,7 @@ def _append(evidence: Evidence, said: Sequence[Declaration]) -> None:
     record = evidence.record
     if not record.run_id:
         raise NotFoundError(f"{evidence.target} has no run to write to", remedy="declare on the run that made it")
-    lines = [json.dumps(unstructure(line), ensure_ascii=False, sort_keys=True) for line in (*evidence.declarations, *said)]
+    lines = [json.dumps(unstructure(line), sort_keys=True) for line in (*evidence.declarations, *said)]
     path = f"{keys.folder(record.template.log)}/{keys.DECLARATIONS}"
     tracking.text(record.run_id, path, "\n".join(lines) + "\n")
 
@@ -87,9 +101,11 @@ def _published(target: str, log: str) -> Evidence:
     evidence = audit.read(target, log)[0]
     record = evidence.record
     index = keys.index(record, record.status, evidence.sha256)
-    held = run(record.run_id).data.params
-    tracking.params(record.run_id, {key: value for key, value in index.params.items() if key not in held})
+    now = run(record.run_id).data
+    tracking.params(record.run_id, {key: value for key, value in index.params.items() if key not in now.params})
     tracking.tags(record.run_id, index.tags)
+    if version := now.tags.get(keys.tag(log, "model_version")):
+        registry.follow(version, record, evidence.sha256)
     evidence = audit.read(target, log)[0]
     tracking.text(record.run_id, f"{keys.folder(log)}/{keys.REPORT}", write(evidence, "html").decode("utf-8"))
     return evidence

@@ -11,6 +11,7 @@ import mlflow_aifsm as aifsm
 from mlflow_aifsm import identity, lineage
 from mlflow_aifsm.errors import InputError, NotFoundError
 from mlflow_aifsm.facts import State
+from mlflow_aifsm.review import declare_all
 from tests.models import Digits
 
 pytestmark = pytest.mark.usefixtures("experiment")
@@ -60,3 +61,22 @@ def test_only_registered_versions_can_be_declared_verified(registered: str) -> N
         identity.stamp(f"models:/{lineage.resolve(registered).model_id}", "doc://1", "A. Ito")
     with pytest.raises(NotFoundError, match="does not exist"):
         identity.stamp("models:/nobody/1", "doc://1", "A. Ito")
+
+
+def test_the_declare_verb_stamps_a_registered_version(registered: str) -> None:
+    name, _, version = registered.removeprefix("models:/").rpartition("/")
+    assert declare_all(registered, [("verified", "doc://verification-17")], "A. Ito") == ()
+    tags = mlflow.MlflowClient().get_model_version(name, version).tags
+    assert (tags["aifsm.verified"], tags["aifsm.verified_by"]) == ("doc://verification-17", "A. Ito")
+    assert tags["aifsm.verified_sha256"] == lineage.resolve(registered).sha256
+
+
+def test_a_declaration_on_a_log_reaches_the_registered_version(digits: Digits, tmp_path: Path) -> None:
+    frozen = aifsm.freeze(digits.model, digits.example, registered_model_name=f"follow-{tmp_path.name}")
+    version = mlflow.MlflowClient().get_model_version(f"follow-{tmp_path.name}", "1")
+    assert version.tags["aifsm.conversion.status"] == "findings open"
+    aifsm.declare(frozen.run_id, "conversion.input_id", "digits_4\u2028\udc80", by="A. Ito")
+    version = mlflow.MlflowClient().get_model_version(f"follow-{tmp_path.name}", "1")
+    assert version.tags["aifsm.conversion.status"] == "complete"
+    assert "0 findings open" in version.description
+    assert aifsm.load_record(frozen.run_id).entries["aifsm.conversion.input_id"].value.text == "digits_4\u2028\udc80"

@@ -45,9 +45,24 @@ def to_onnx(
     axes = dynamic_axes(dynamic_shapes, args, kwargs, names)
     arguments = {"opset_version": opset, "dynamo": False, "input_names": list(names), "dynamic_axes": axes}
     module = model.module() if isinstance(model, ExportedProgram) else model
+    traced, given = (_Positional(module, tuple(kwargs)), (*args, *kwargs.values())) if kwargs else (module, args)
     with exporting():
-        torch.onnx.export(module, args, str(path), kwargs=dict(kwargs) or None, **arguments)
+        torch.onnx.export(traced, given, str(path), **arguments)
     return Exported(path, "torch.onnx.export", resolved(torch.onnx.export, arguments), printable(arguments), 0)
+
+
+class _Positional(nn.Module):
+    """The module with its keyword arguments taken by position, last: the exporter passes none by keyword."""
+
+    def __init__(self, module: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.module, self.names = module, names
+        # an exported program refuses train() and eval(), and the exporter sets what is in training mode to evaluation
+        self.training = module.training
+
+    def forward(self, *args: Any) -> Any:
+        first = len(args) - len(self.names)
+        return self.module(*args[:first], **dict(zip(self.names, args[first:], strict=True)))
 
 
 def dynamic_axes(asked: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -16,6 +16,8 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
+from mlflow_aifsm.capture.file_kind import FileKind, kind_of
+from mlflow_aifsm.capture.onnx_check import check_graph, check_tensor
 from mlflow_aifsm.capture.onnx_tensors import data_file, tensor, type_name
 from mlflow_aifsm.digests import FileDigest, file_digest
 from mlflow_aifsm.errors import InputError
@@ -51,8 +53,12 @@ class Scope:
 
     def origin(self, name: str) -> str:
         """The tensor that ``name`` is a reshaped, transposed or cast copy of; ``name`` itself if it is none."""
-        made_by = self.producer(name)
-        return self.origin(made_by.input[0]) if made_by is not None and made_by.op_type in MEANINGLESS else name
+        seen: set[str] = set()
+        # a subgraph may give a name of the graph around it to a copy of a copy of it, which would go round for ever
+        while name not in seen and (made_by := self.producer(name)) is not None and made_by.op_type in MEANINGLESS:
+            seen.add(name)
+            name = made_by.input[0]
+        return name
 
     def used_by(self, name: str) -> list[NodeProto]:
         """The nodes that read ``name``, those in subgraphs included."""
@@ -115,11 +121,14 @@ def opened(source: Path | OnnxFile) -> OnnxFile:
 
 
 def read(path: Path) -> ModelProto:
-    """The graph of an ONNX file, external data left where it is.
+    """The graph of an ONNX file, external data left where it is, checked against what its files can hold.
 
     Raises:
-        InputError: If the file is missing, cut short, or no ONNX file, or if external data is missing or outside its folder.
+        InputError: If the file is missing, cut short, or no ONNX file; if external data is missing, too short or outside its
+            folder; if a tensor declares another size than it has, or the graph has a cycle or is not sorted.
     """
+    if (kind := kind_of(path)) is not FileKind.ONNX:
+        raise InputError(f"{path} is a {kind} archive, no ONNX file", remedy="give the path of an ONNX file")
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except OSError as error:
@@ -128,8 +137,9 @@ def read(path: Path) -> ModelProto:
         raise InputError(f"{path} is damaged or no ONNX file", remedy="export it again, or copy it again as a whole") from error
     if not model.ir_version or not model.opset_import or not model.graph.output:
         raise InputError(f"{path} holds no whole ONNX graph", remedy="give the file that the exporter wrote")
-    for location in _locations(model):
-        data_file(path, location)
+    check_graph(path, model)
+    for item in _tensors(model):
+        check_tensor(path, item)
     return model
 
 

@@ -16,11 +16,11 @@ from mlflow_aifsm.errors import InputError
 PIECE = 1 << 20
 """Bytes of external data read at a time."""
 
-_TYPED: dict[int, tuple[str, str]] = {TensorProto.FLOAT: ("float_data", "<f4"), TensorProto.DOUBLE: ("double_data", "<f8")}
-_TYPED |= {TensorProto.COMPLEX64: ("float_data", "<f4"), TensorProto.COMPLEX128: ("double_data", "<f8")}
-_TYPED |= {TensorProto.INT64: ("int64_data", "<i8"), TensorProto.UINT64: ("uint64_data", "<u8")}
-_TYPED |= {TensorProto.UINT32: ("uint64_data", "<u4"), TensorProto.INT32: ("int32_data", "<i4")}
-_TYPED |= dict.fromkeys(
+TYPED: dict[int, tuple[str, str]] = {TensorProto.FLOAT: ("float_data", "<f4"), TensorProto.DOUBLE: ("double_data", "<f8")}
+TYPED |= {TensorProto.COMPLEX64: ("float_data", "<f4"), TensorProto.COMPLEX128: ("double_data", "<f8")}
+TYPED |= {TensorProto.INT64: ("int64_data", "<i8"), TensorProto.UINT64: ("uint64_data", "<u8")}
+TYPED |= {TensorProto.UINT32: ("uint64_data", "<u4"), TensorProto.INT32: ("int32_data", "<i4")}
+TYPED |= dict.fromkeys(
     (TensorProto.INT16, TensorProto.UINT16, TensorProto.FLOAT16, TensorProto.BFLOAT16), ("int32_data", "<u2")
 )
 """Where tensors without raw data hold their values, and how these lie in memory; all other types are bytes in int32_data."""
@@ -51,7 +51,7 @@ def pieces(path: Path, initializer: TensorProto) -> Iterator[bytes]:
     elif initializer.data_type == TensorProto.STRING:
         yield from (len(text).to_bytes(8, "little") + text for text in initializer.string_data)
     else:
-        name, kind = _TYPED.get(initializer.data_type, ("int32_data", "u1"))
+        name, kind = TYPED.get(initializer.data_type, ("int32_data", "u1"))
         yield np.asarray(getattr(initializer, name)).astype(kind).tobytes()
 
 
@@ -62,21 +62,25 @@ def type_name(data_type: int) -> str:
 
 
 def data_file(path: Path, location: str) -> Path:
-    """The external data file at ``location``, which must be a relative path inside the model's folder.
+    """The external data file at ``location``, which must be a relative path inside the model's folder, links followed.
 
     Raises:
         InputError: If it points elsewhere, or is missing.
     """
+    remedy = "save the model again with its weights beside it"
     plain = posixpath.normpath(location.replace("\\", "/"))
     if PurePosixPath(plain).is_absolute() or PureWindowsPath(plain).drive or plain.split("/")[0] == "..":
-        remedy = "save the model again with its weights beside it"
         raise InputError(
             f"{path.name} names weights outside its folder", got=location, expected="a relative path", remedy=remedy
         )
-    if not (path.parent / location).is_file():
+    file = path.parent / location
+    if not file.is_file():
         remedy = f"put {location} beside {path.name}, where the exporter wrote it"
         raise InputError(f"weights of {path.name} are missing", got=f"no file {location}", remedy=remedy)
-    return path.parent / location
+    if not file.resolve().is_relative_to(path.parent.resolve()):
+        got = f"{location}, a link to {file.resolve()}"
+        raise InputError(f"{path.name} names weights outside its folder", got=got, expected="a file", remedy=remedy)
+    return file
 
 
 def _external(path: Path, place: dict[str, str], name: str) -> Iterator[bytes]:

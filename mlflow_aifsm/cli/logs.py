@@ -81,6 +81,7 @@ def declare_command(target: str, values: tuple[str, ...], by: str, log: str | No
     Examples:
       mlflow-aifsm declare 0a1b2c3d… aifsm.conversion.responsible='A. Ito' --by 'A. Ito'
       mlflow-aifsm declare models:/digits-frozen/1 data_sets='digits 1.0, training half' --by 'A. Ito'
+      mlflow-aifsm declare models:/digits/3 verified='https://example.org/report-17' --by 'A. Ito'
     """
     from mlflow_aifsm.review import declare_all
 

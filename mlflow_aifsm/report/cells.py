@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlflow_aifsm.facts import Fact, Finding, Source, State, not_recorded
+from mlflow_aifsm.fill import SETTLED_BY_DECLARATION
 from mlflow_aifsm.record import Entry
 from mlflow_aifsm.report.blocks import Badge, Cell, Mark, Notice, Paragraph, Role, Text, Tone
 from mlflow_aifsm.report.words import (
@@ -23,9 +24,6 @@ from mlflow_aifsm.template import Field
 
 UNTOLD = "nothing in this log tells it"
 """The reason where a fact that belongs beside a value was never given."""
-
-DECLARABLE = frozenset({"responsible_is_account", "template_residue", "input_unregistered"})
-"""Findings that a declaration settles."""
 
 DAY = "%Y/%m/%d"
 """How the templates write the date of design."""
@@ -61,7 +59,7 @@ def remedy(row: Field, entry: Entry, target: str) -> str:
 
 def settled_by(finding: Finding, row: Field, target: str) -> str:
     """The line that settles an open ``finding`` of the field ``row``; empty where no declaration does."""
-    settles = finding.open and finding.code in DECLARABLE and row.remedy.startswith("mlflow-aifsm declare ")
+    settles = finding.open and finding.code in SETTLED_BY_DECLARATION and row.remedy.startswith("mlflow-aifsm declare ")
     return filled(row.remedy, target) if settles else ""
 
 

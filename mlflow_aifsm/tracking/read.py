@@ -57,7 +57,7 @@ class StoredLog:
     def declarations(self) -> tuple[str, ...]:
         """The lines beside the record, oldest first."""
         file = self.folder / DECLARATIONS
-        return tuple(line for line in file.read_text("utf-8").splitlines() if line.strip()) if file.is_file() else ()
+        return tuple(line for line in file.read_text("utf-8").split("\n") if line.strip()) if file.is_file() else ()
 
 
 def run(run_id: str) -> Run:

@@ -19,7 +19,7 @@ from mlflow_aifsm.verification.criterion import OPTIMIZATION
 TABLE = "AI-FSM Model Optimization Log v1.0, Table 1"
 
 
-@fault(finding("non_linearity_lost"), "Louloudakis et al. 2023, arXiv 2312.15101: faults of the graph")
+@fault(finding("non_linearity_lost"), "onnxruntime issues 9425, 11225 and 11660")
 def activation_function_removed() -> Result:
     """A ReLU is taken out of the quantized file, and the quantizer behind it gets a range that reaches below zero."""
 

@@ -10,7 +10,14 @@ import pytest
 from mlflow_aifsm.capture import tool_validation
 from mlflow_aifsm.digests import sha256_file
 
-HOST = {"system": "Linux", "machine": "x86_64", "processor": "a", "vector_flags": ["avx2"], "python": "3.11.2", "implementation": "CPython"}
+HOST = {
+    "system": "Linux",
+    "machine": "x86_64",
+    "processor": "a",
+    "vector_flags": ["avx2"],
+    "python": "3.11.2",
+    "implementation": "CPython",
+}
 PACKAGES = {"torch": "2.13.0"}
 
 
@@ -33,7 +40,9 @@ def test_without_record_the_note_says_so_and_how_to_make_one(record: Path) -> No
 @pytest.mark.parametrize("verdict", ["passed", "failed"])
 def test_a_record_is_named_with_digest_day_verdict_and_summary(record: Path, verdict: str) -> None:
     record.parent.mkdir(parents=True)
-    record.write_text(json.dumps({"verdict": verdict, "made_at": "2026-11-21T10:00:00+01:00", "summary": "21 of 21 faults caught"}))
+    record.write_text(
+        json.dumps({"verdict": verdict, "made_at": "2026-11-21T10:00:00+01:00", "summary": "21 of 21 faults caught"})
+    )
     note = tool_validation.note(HOST, PACKAGES)
     assert f"validation {verdict} on 2026-11-21, 21 of 21 faults caught, made in this environment" in note
     assert note.endswith(f"validation record sha256 {sha256_file(record)}.")

@@ -74,7 +74,11 @@ def test_a_missed_fault_is_named_and_is_four(monkeypatch: pytest.MonkeyPatch, tm
     assert json.loads((tmp_path / "made/validation.json").read_bytes())["verdict"] == "failed"
 
 
-TRIALS = [("weights", weights.one_flipped_mantissa_bit), ("weights", weights.nan_weight), ("good models", good_models.convolution)]
+TRIALS = [
+    ("weights", weights.one_flipped_mantissa_bit),
+    ("weights", weights.nan_weight),
+    ("good models", good_models.convolution),
+]
 
 
 def test_the_list_names_every_fault_and_runs_nothing(home: Path) -> None:

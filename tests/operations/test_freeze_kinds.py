@@ -151,9 +151,8 @@ def test_control_flow_becomes_subgraphs_and_they_are_looked_into() -> None:
     result = aifsm.freeze(Branches().eval(), data["vector"][:32], verified_model="m_1", verification=aifsm.Verification(data))
     assert result.verification.passed
     assert {"If", "Gemm"} <= operators(result)
-    assert "Gemm 2" in next(iter(result.record.entries["aifsm.elimination.dropout"].value.text.split("; "))) or (
-        brief(result, "dropout") == "eliminated"
-    )
+    assert sum(node.op_type == "Gemm" for node in nodes(onnx.load(result.path))) == 2
+    assert brief(result, "dropout") == "eliminated"
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
@@ -194,7 +193,7 @@ def test_half_precision_is_judged_by_what_half_precision_can_tell_apart(exporter
     assert result.verification.passed
     assert result.verification.epsilon == pytest.approx(10 / 1024)
     assert result.verification.numbers["max_diff"] < result.verification.epsilon
-    assert "tool default for float16 outputs, not justified" in result.record.entries["aifsm.verification.result"].value.text
+    assert not result.verification.reason
     strict = aifsm.Verification(noise(20, 1, 8, 8), epsilon=1e-7)
     again = aifsm.freeze(model, example, config, verified_model="m_1", verification=strict, nested=True)
     assert again.verification.epsilon == 1e-7

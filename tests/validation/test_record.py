@@ -12,7 +12,17 @@ from mlflow_aifsm.validation import runner, terminal
 from mlflow_aifsm.validation.record import Outcome, ValidationRecord
 from mlflow_aifsm.validation.report import document, page
 
-CAUGHT = Outcome("weights", "NaN <weight>", "One is NaN.", "a source", "verification failed", ("it failed",), True, "2026-11-21T10:00:00+01:00", 1.25)
+CAUGHT = Outcome(
+    "weights",
+    "NaN <weight>",
+    "One is NaN.",
+    "a source",
+    "verification failed",
+    ("it failed",),
+    True,
+    "2026-11-21T10:00:00+01:00",
+    1.25,
+)
 MISSED = replace(CAUGHT, name="flipped bit", found=(), passed=False)
 GOOD = replace(CAUGHT, group="good models", name="residual", source="", found=())
 RECORD = ValidationRecord(
@@ -49,7 +59,17 @@ def test_a_validation_passes_only_if_every_trial_did_and_there_were_some(
 
 def test_the_page_shows_every_trial_with_what_was_injected_expected_and_found_and_escapes_it() -> None:
     shown = page(replace(RECORD, faults=(CAUGHT, MISSED))).decode()
-    for words in ("Failed", "NaN &lt;weight&gt;", "One is NaN.", "a source", "it failed", "flipped bit", "10:00:00, 1.2 s", "2.13.0", "2" * 64):
+    for words in (
+        "Failed",
+        "NaN &lt;weight&gt;",
+        "One is NaN.",
+        "a source",
+        "it failed",
+        "flipped bit",
+        "10:00:00, 1.2 s",
+        "2.13.0",
+        "2" * 64,
+    ):
         assert words.lower() in shown.lower(), words
     assert "<weight>" not in shown
 
@@ -63,7 +83,7 @@ def test_the_same_record_gives_the_same_bytes_in_every_format() -> None:
 def test_the_terminal_names_what_was_missed(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.told(replace(RECORD, faults=(CAUGHT, MISSED)))
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if "MISSED" in line][0].startswith("flipped bit")
+    assert next(line for line in lines if "MISSED" in line).startswith("flipped bit")
     assert sum("caught" in line for line in lines) == 1
 
 
