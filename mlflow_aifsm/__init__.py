@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_aifsm.audit import load_record
+    from mlflow_aifsm.capture.training import Training
     from mlflow_aifsm.errors import AifsmError
     from mlflow_aifsm.facts import Finding, State, Value
     from mlflow_aifsm.flavor import load_model, log_model, save_model
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "audit": ("load_record",),
+    "capture.training": ("Training",),
     "errors": ("AifsmError",),
     "facts": ("Finding", "State", "Value"),
     "flavor": ("load_model", "log_model", "save_model"),
@@ -67,6 +69,7 @@ __all__ = [
     "Record",
     "Result",
     "State",
+    "Training",
     "Value",
     "Verification",
     "declare",

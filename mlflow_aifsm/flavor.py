@@ -149,15 +149,18 @@ def signature_of(model: Path) -> ModelSignature | None:
 
     None for a TorchScript, whose file tells neither element types nor shapes, and for types that NumPy does not know.
     """
-    described = interface(model)
+    described, named = interface(model), kind_of(model) is FileKind.ONNX
     try:
-        return None if described is None else ModelSignature(*(_schema(tensors) for tensors in described))
+        return None if described is None else ModelSignature(*(_schema(tensors, named=named) for tensors in described))
     except TypeError:
         return None
 
 
-def _schema(tensors: Iterable[Mapping[str, Any]]) -> Schema:
-    return Schema([TensorSpec(np.dtype(tensor["dtype"]), _shape(tensor["shape"]), tensor["name"]) for tensor in tensors])
+def _schema(tensors: list[dict[str, Any]], *, named: bool) -> Schema:
+    """The only tensor of a PyTorch model goes without its name: MLflow would pass it as a dict, which its flavor refuses."""
+    names = [tensor["name"] for tensor in tensors] if named or len(tensors) > 1 else [None]
+    pairs = zip(tensors, names, strict=True)
+    return Schema([TensorSpec(np.dtype(tensor["dtype"]), _shape(tensor["shape"]), name) for tensor, name in pairs])
 
 
 def _shape(dimensions: Iterable[Any]) -> tuple[int, ...]:

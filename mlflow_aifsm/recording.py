@@ -14,6 +14,7 @@ from pathlib import Path
 from mlflow_aifsm import publishing
 from mlflow_aifsm.capture import environment, tool_validation
 from mlflow_aifsm.capture.source_code import SourceCode
+from mlflow_aifsm.capture.training import Training
 from mlflow_aifsm.config import Config
 from mlflow_aifsm.digests import FileDigest, set_digest
 from mlflow_aifsm.errors import InputError
@@ -24,6 +25,7 @@ from mlflow_aifsm.progress import progress
 from mlflow_aifsm.publishing import Parcel
 from mlflow_aifsm.record import Declaration, Record, Supersedes, VerificationResult, unstructure
 from mlflow_aifsm.result import Result
+from mlflow_aifsm.samples import Samples
 from mlflow_aifsm.template import Template
 from mlflow_aifsm.tracking.staging import Attachments
 from mlflow_aifsm.tracking.write import Place, UsedData
@@ -73,7 +75,7 @@ class Recording:
     measurement: Measurement | None = None
     _data: list[UsedData] = field(default_factory=list)
     _model_ids: list[str] = field(default_factory=list)
-    _calibrated_on: frozenset[str] = frozenset()
+    _seen: frozenset[str] = frozenset()
 
     def add(self, *facts: Fact) -> None:
         """Adds facts, later ones on top of earlier ones."""
@@ -106,6 +108,18 @@ class Recording:
         data = {"function": function, "arguments": dict(arguments), "source": _source_data(self.source)}
         self.add(captured(fact, text, data, source=f"call of {function}", short=function))
 
+    def trained(self, training: Training) -> None:
+        """Takes what the code that trained states; it beats the training run's params, and adds to what the model shows."""
+        shown = self.facts.get("training.other")
+        for fact in training.facts:
+            both = fact.name == "training.other" and shown is not None and shown.state is fact.state
+            text = f"{fact.value.text}; {shown.value.text}" if both and shown else fact.value.text
+            self.add(replace(fact, value=replace(fact.value, text=text)))
+        if training.data is not None:
+            samples = Samples.of(training.data)
+            self.add(captured("training.data_sets", samples.describe(), samples.digest, source="argument training"))
+            self.data(samples.name, samples.digest, "training", samples.sample_digests)
+
     def input(self, files: Sequence[FileDigest], sha256: str, model_id: str = "") -> None:
         """Says which bytes went in; a logged model is linked as input of the run."""
         self.input_files, self.input_sha256 = tuple(files), sha256
@@ -113,9 +127,16 @@ class Recording:
             self._model_ids.append(model_id)
         self.add(captured("input.digest", f"sha256 {sha256}", sha256, source=self.source_uri or self.subject, short=sha256))
 
-    def data(self, name: str, sha256: str, context: str, calibrated_on: frozenset[str] = frozenset()) -> None:
-        """Lists a data set as an input of the run, with what it was used for; of calibration data also each sample's digest."""
-        self._calibrated_on |= calibrated_on
+    def data(self, name: str, sha256: str, context: str, seen: frozenset[str] = frozenset()) -> None:
+        """Lists a data set as an input of the run, with what it was used for.
+
+        Args:
+            name: Its name.
+            sha256: Digest over its samples in order.
+            context: ``training``, ``calibration`` or ``verification``.
+            seen: Digests of its samples, where the model was fitted to them and they must not verify it.
+        """
+        self._seen |= seen
         if sha256:
             self._data.append(UsedData(name or "unnamed", sha256, context))
 
@@ -151,21 +172,20 @@ class Recording:
             raise InputError("nothing to verify", remedy="call output(path) first")
         with progress("verifying") as shown:
             self.verification, facts = verify(
-                self.delivered, reference, verification, default, progress=shown, calibrated_on=self._calibrated_on
+                self.delivered, reference, verification, default, progress=shown, seen=self._seen
             )
         self.add(*facts, *self._reused(self.verification))
         self.data(self.verification.data, self.verification.data_sha256, "verification")
 
     def _reused(self, result: VerificationResult) -> list[Fact]:
-        """The calibration with a finding, where it was calibrated on what verifies it (Automotive SPICE 4.0, MLE.4 BP2)."""
-        reused, calibration = int(result.numbers.get(REUSED, 0)), self.facts.get("calibration.method")
-        if not reused or calibration is None:
+        """The data set that trained or calibrated, with a finding where it also verifies (Automotive SPICE 4.0, MLE.4 BP2)."""
+        reused = int(result.numbers.get(REUSED, 0))
+        used = self.facts.get("calibration.method") or self.facts.get("training.data_sets")
+        if not reused or used is None:
             return []
-        effect = "the verification says less about data that the model has not seen"
-        finding = Finding(
-            "data_reused", "", "verification data that did not calibrate", f"{reused} samples are in both", effect
-        )
-        return [replace(calibration, findings=(*calibration.findings, finding))]
+        asked, effect = "verification data that nothing was fitted to", "the verification says less about data not seen before"
+        finding = Finding("data_reused", "", asked, f"{reused} samples are in both", effect)
+        return [replace(used, findings=(*used.findings, finding))]
 
     @property
     def finished(self) -> Result:

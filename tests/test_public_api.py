@@ -23,6 +23,7 @@ NAMES = [
     "Record",
     "Result",
     "State",
+    "Training",
     "Value",
     "Verification",
     "declare",

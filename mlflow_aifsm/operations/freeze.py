@@ -11,6 +11,7 @@ from mlflow_aifsm import lineage, scratch
 from mlflow_aifsm.backends import exporters, pt2, torchscript
 from mlflow_aifsm.backends.exporters import Exported
 from mlflow_aifsm.capture.environment import package_fact
+from mlflow_aifsm.capture.training import Training
 from mlflow_aifsm.facts import captured
 from mlflow_aifsm.hooks.context import record_conversion
 from mlflow_aifsm.lineage import VerifiedModel
@@ -31,6 +32,7 @@ def freeze(
     config: Onnx | Pt2 | None = None,
     *,
     verified_model: str | None = None,
+    training: Training | None = None,
     verification: Verification | None = None,
     responsible: str | None = None,
     log_id: str | None = None,
@@ -53,6 +55,8 @@ def freeze(
             keyword-only arguments too. The logged input example if None and ``model`` is a URI.
         config: What to freeze to, and what to ask of the exporter: ``Onnx`` (default) or ``Pt2``; None for a frozen file.
         verified_model: URI of the verified learning model; ``model`` itself where that is a URI.
+        training: What training used, as ``Training.of`` reads it from the training loop's objects; the training run's params
+            tell the rest.
         verification: Held-out data and criterion; the largest difference to ``model`` decides. A frozen file has no model to be
             compared with: its own outputs are judged, or those of the target device against them.
         responsible: The person who converts.
@@ -92,6 +96,8 @@ def freeze(
         else:
             log.input((), source.sha256)
         _convert(log, source, asked)
+        if training is not None:
+            log.trained(training)
         if verification is not None:
             log.verify(source.reference, verification, CONVERSION)
     return log.finished

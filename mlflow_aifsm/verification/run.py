@@ -24,7 +24,7 @@ from mlflow_aifsm.verification.outputs import DeviceOutputs, Outputs, reference_
 from mlflow_aifsm.verification.session import Session
 from mlflow_aifsm.verification.sessions import session_of
 
-REUSED = "samples_used_in_calibration"
+REUSED = "samples_seen_before"
 """Number of different verification samples that calibrated the model too, equal in every byte as their sources give them."""
 
 Reference = Callable[[Batch], Outputs] | Path | None
@@ -38,7 +38,7 @@ def verify(
     verification: Verification,
     default: Criterion,
     progress: Progress | None = None,
-    calibrated_on: frozenset[str] = frozenset(),
+    seen: frozenset[str] = frozenset(),
 ) -> tuple[VerificationResult, list[Fact]]:
     """Runs ``candidate`` and ``reference`` on the same samples and judges what differs.
 
@@ -53,7 +53,7 @@ def verify(
         verification: The data, and what the caller asks.
         default: The criterion where the caller sets none: ``CONVERSION`` or ``OPTIMIZATION``.
         progress: Called after each batch.
-        calibrated_on: Digests of the samples that calibrated the candidate, none of which may verify it; empty where none did.
+        seen: Digests of samples that trained or calibrated the candidate, none of which may verify it; empty where unknown.
 
     Returns:
         The result, and the facts that were measured. Whatever goes wrong in data, runtime or a caller's function is a failed
@@ -64,7 +64,7 @@ def verify(
     try:
         session = session_of(candidate)
         criterion = criterion.for_outputs(session.output_types)
-        return outcome(_measured(session, compared, verification, progress, calibrated_on), criterion)
+        return outcome(_measured(session, compared, verification, progress, seen), criterion)
     except Exception as error:  # noqa: BLE001 -- runtimes and callers' functions raise anything, and each of it is a failure
         return could_not_run(criterion, verification.described, _reason(error))
 
@@ -74,7 +74,7 @@ def _measured(
     reference: Reference,
     verification: Verification,
     progress: Progress | None,
-    calibrated_on: frozenset[str],
+    seen: frozenset[str],
 ) -> Measurement:
     samples = Samples.of(verification.described)
     tally = _Tally(session, reference, verification)
@@ -83,7 +83,7 @@ def _measured(
         tally.add(session.fit(batch), labels)
         if progress is not None:
             progress(tally.done, samples.expected)
-    reused = {REUSED: len(calibrated_on & samples.sample_digests)} if calibrated_on else {}
+    reused = {REUSED: len(seen & samples.sample_digests)} if seen else {}
     numbers, failures = {**tally.close(), **reused}, tally.failures
     return Measurement(samples, session.description, numbers, failures, tally.decisions.recalls, tally.target)
 
