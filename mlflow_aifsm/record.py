@@ -89,6 +89,7 @@ class VerificationResult:
         runtime: Runtime of record, with version, provider and optimization level.
         numbers: All measured numbers by name.
         failure: Why it could not run; a verification that could not run is a failed one.
+        held_in: The file that holds the criterion, with its commit, or that it was supplied with the call; empty for a default.
         target: Where the outputs came from; ``this host`` unless brought back from the target device.
     """
 
@@ -104,6 +105,7 @@ class VerificationResult:
     numbers: Mapping[str, Json] = field(default_factory=dict)
     failure: str = ""
     target: str = "this host"
+    held_in: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "numbers", jsonable(self.numbers))

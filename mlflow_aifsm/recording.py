@@ -93,7 +93,7 @@ class Recording:
         """
         self.declarations.append(Declaration(self.template.field(key).key, value, by, self.made_at))
 
-    def call(self, fact: str, function: str, arguments: Mapping[str, Json], shown: Mapping[str, Json] | None = None) -> None:
+    def call(self, fact: str, function: str, arguments: Mapping[str, Json], shown: Mapping[str, Json] | None = None, config: Json = None) -> None:
         """Records a call with resolved arguments, beside the script that made it.
 
         Args:
@@ -101,11 +101,12 @@ class Recording:
             function: The function, with its module.
             arguments: All arguments with resolved defaults.
             shown: Those that the cell prints; all of them if None.
+            config: What replays the call, or None where that is not known.
         """
         printed = ", ".join(f"{name}={value!r}" for name, value in (arguments if shown is None else shown).items())
         rest = "" if shown is None else "; all other arguments are the function's defaults, which record.json holds"
         text = f"{function}({printed}){rest}. Called from {self.source.text}"
-        data = {"function": function, "arguments": dict(arguments), "source": _source_data(self.source)}
+        data = {"function": function, "arguments": dict(arguments), "source": _source_data(self.source), "config": config}
         self.add(captured(fact, text, data, source=f"call of {function}", short=function))
 
     def trained(self, training: Training) -> None:
@@ -171,11 +172,20 @@ class Recording:
         if self.delivered is None:
             raise InputError("nothing to verify", remedy="call output(path) first")
         with progress("verifying") as shown:
-            self.verification, facts = verify(
+            result, facts = verify(
                 self.delivered, reference, verification, default, progress=shown, seen=self._seen
             )
+        self.verification = replace(result, held_in=self._holder(verification))
         self.add(*facts, *self._reused(self.verification))
         self.data(self.verification.data, self.verification.data_sha256, "verification")
+
+    def _holder(self, verification: Verification) -> str:
+        """Where the criterion stands: a script that is committed as it ran holds it, else nothing older than the call does."""
+        if verification.epsilon is None and verification.limits is None:
+            return ""
+        if self.source.commit and self.source.dirty is False and self.source.content:
+            return f"{self.source.name}, commit {self.source.commit}"
+        return "criterion supplied with the call"
 
     def _reused(self, result: VerificationResult) -> list[Fact]:
         """The data set that trained or calibrated, with a finding where it also verifies (Automotive SPICE 4.0, MLE.4 BP2)."""
@@ -201,7 +211,9 @@ class Recording:
     def record(self, failure: str = "") -> Record:
         """The record of what is known so far."""
         host, packages = environment.facts()[0], environment.packages(PACKAGE_ROOTS)
-        self.add(host)
+        # a conversion that ran elsewhere says so: this host is not where it happened
+        if self.facts.get("environment.host") is None:
+            self.add(host)
         self.note(*self.source.notes, *environment.tried_range_notes(packages))
         self.note(tool_validation.note(host.value.data, packages))
         files = self.measurement.files if self.measurement else ()
@@ -261,7 +273,7 @@ class Recording:
     def _attachments(self) -> Attachments:
         packages = environment.packages(PACKAGE_ROOTS)
         host = self.facts.get("environment.host")
-        documents: dict[str, Json] = {"environment.json": host.value.data} if host else {}
+        documents: dict[str, Json] = {"environment.json": host.value.data} if host and host.value.data else {}
         if self.verification:
             documents["verification.json"] = unstructure(self.verification)
         pinned = "".join(f"{name}=={number}\n" for name, number in packages.items()).encode()

@@ -8,13 +8,15 @@ the bytes of two runs differ.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from mlflow_aifsm.backends.exporters import Exported, exporting, printable, resolved, shapes
 
@@ -30,7 +32,8 @@ def to_pt2(
 ) -> Exported:
     """Exports ``model`` with ``torch.export.export`` and writes ``path`` with ``torch.export.save``.
 
-    Example inputs are left out: the archive would hold them as a pickle.
+    Its example inputs become zeros of their shape: the data of an example are no part of a model. They are the one pickle in
+    the archive, and PyTorch's restricted unpickler takes it; without any, MLflow refuses the file where pickles are forbidden.
 
     Args:
         model: A module in evaluation mode, or an exported program, which is saved as it is.
@@ -51,12 +54,25 @@ def to_pt2(
         else:
             arguments["dynamic_shapes"] = shapes(dynamic_shapes, args, kwargs)
             program = torch.export.export(model, args, dict(kwargs) or None, **arguments)
-        program.example_inputs = None
-        stripped = _strip(program) if strip_source_paths else 0
-        torch.export.save(program, path)
+        program.example_inputs = pytree.tree_map(_zeros, (args, dict(kwargs)))
+        with _without_traces(program, strip=strip_source_paths) as stripped:
+            torch.export.save(program, path)
     return Exported(path, "torch.export.export", resolved(torch.export.export, arguments), printable(arguments), stripped)
 
 
-def _strip(program: ExportedProgram) -> int:
+def _zeros(leaf: Any) -> Any:
+    """A tensor of the same shape that stores one element."""
+    return torch.zeros((), dtype=leaf.dtype).expand(leaf.shape) if isinstance(leaf, torch.Tensor) else leaf
+
+
+@contextmanager
+def _without_traces(program: ExportedProgram, *, strip: bool) -> Iterator[int]:
+    """Takes the stack traces out of the program's nodes, yields how many, and puts them back: the caller may own the program."""
     graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, fx.GraphModule)]
-    return sum(node.meta.pop("stack_trace", None) is not None for graph in graphs for node in graph.nodes)
+    nodes = [node for graph in graphs for node in graph.nodes if strip and node.meta.get("stack_trace")]
+    traces = [node.meta.pop("stack_trace") for node in nodes]
+    try:
+        yield len(nodes)
+    finally:
+        for node, trace in zip(nodes, traces, strict=True):
+            node.meta["stack_trace"] = trace

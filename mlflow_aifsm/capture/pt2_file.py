@@ -3,7 +3,7 @@
 ``torch.export.load`` unpickles whatever weights, constants or example inputs an archive holds as pickles, and opens compiled
 libraries it bundles. So the archive is looked through first. Weights and constants must be raw bytes; example inputs, which
 ``torch.export.save`` pickles, must be such that PyTorch's restricted unpickler (``weights_only=True``) takes them: tensors and
-plain containers. Archives that this package writes hold no example inputs, hence no pickle at all.
+plain containers.
 """
 
 from __future__ import annotations

@@ -42,8 +42,9 @@ def report_command(target: str, log: str | None, format_: str, output: str | Non
 @click.command("check")
 @TARGET
 @LOG
+@click.option("--reproduce", is_flag=True, help="Convert again in a new process, and compare bytes and canonical digest.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-def check_command(target: str, log: str | None, as_json: bool) -> None:
+def check_command(target: str, log: str | None, reproduce: bool, as_json: bool) -> None:
     """Say what is unanswered in the logs of TARGET, which findings are open, and whether all digests still hold.
 
     The record, its artifacts, the delivered file, params and tags are read anew and compared with each other.
@@ -55,6 +56,7 @@ def check_command(target: str, log: str | None, as_json: bool) -> None:
     Examples:
       mlflow-aifsm check 0a1b2c3d…
       mlflow-aifsm check models:/digits-int8/2 --json
+      mlflow-aifsm check 0a1b2c3d… --log conversion --reproduce
       mlflow-aifsm check deployed/model.onnx
     """
     from mlflow_aifsm import audit
@@ -62,6 +64,10 @@ def check_command(target: str, log: str | None, as_json: bool) -> None:
     from mlflow_aifsm.report.json import as_text
 
     logs = audit.read(target, log)
+    if reproduce:
+        from mlflow_aifsm.operations.reproduction import with_reproduction
+
+        logs = tuple(map(with_reproduction, logs))
     click.echo(as_text([checklist_data(evidence) for evidence in logs]) if as_json else "\n\n".join(map(checklist, logs)))
     sys.exit(audit.exit_code(logs))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from mlflow_aifsm.backends import exporters, pt2, torchscript
 from mlflow_aifsm.backends.exporters import Exported
 from mlflow_aifsm.capture.environment import package_fact
 from mlflow_aifsm.capture.training import Training
-from mlflow_aifsm.facts import captured
+from mlflow_aifsm.facts import Json, captured
 from mlflow_aifsm.hooks.context import record_conversion
 from mlflow_aifsm.lineage import VerifiedModel
 from mlflow_aifsm.operations import adopted, sources
@@ -95,7 +96,7 @@ def freeze(
             log.input(origin.files, origin.sha256, origin.model_id)
         else:
             log.input((), source.sha256)
-        _convert(log, source, asked)
+        _convert(log, source, asked, _replay(origin, example_inputs, asked) if isinstance(model, str) else None)
         if training is not None:
             log.trained(training)
         if verification is not None:
@@ -107,6 +108,14 @@ def _verified(uri: str | None) -> VerifiedModel | None:
     return lineage.resolve(uri) if uri and ":/" in uri else VerifiedModel("", uri) if uri else None
 
 
+def _replay(origin: VerifiedModel | None, example_inputs: Any, asked: Onnx | Pt2) -> Json:
+    """What converts again: the model's URI and the config; None where the example or the shapes live in the caller's memory."""
+    plain = asked.dynamic_shapes is None or isinstance(asked.dynamic_shapes, str)
+    if origin is None or example_inputs is not None or not plain:
+        return None
+    return {"model": origin.uri, "kind": type(asked).__name__, "settings": asdict(asked)}
+
+
 def _check_shapes(source: SourceModel, asked: Onnx | Pt2) -> None:
     """Refuses before a run is started what an exporter would refuse in it."""
     if asked.dynamic_shapes == BATCH:
@@ -115,7 +124,7 @@ def _check_shapes(source: SourceModel, asked: Onnx | Pt2) -> None:
         torchscript.dynamic_axes(asked.dynamic_shapes, source.args, source.kwargs, source.names)
 
 
-def _convert(log: Recording, source: SourceModel, asked: Onnx | Pt2) -> None:
+def _convert(log: Recording, source: SourceModel, asked: Onnx | Pt2, replay: Json) -> None:
     tool = asked.exporter if isinstance(asked, Onnx) else "pt2"
     log.add(*source.facts)
     log.note(*source.notes)
@@ -123,14 +132,19 @@ def _convert(log: Recording, source: SourceModel, asked: Onnx | Pt2) -> None:
     log.add(package_fact("converter.packages", PACKAGES[tool]))
     if isinstance(asked, Onnx) and asked.opset is not None:
         log.add(captured("asked.opset", f"opset {asked.opset}", asked.opset, source="argument config"))
-    exported = _exported(source, asked)
-    log.call("converter.call", exported.function, exported.arguments, exported.given)
+    exported = exported_file(source, asked)
+    log.call("converter.call", exported.function, exported.arguments, exported.given, replay)
     if exported.stripped:
         log.note(f"Stack traces with source paths were taken out of {exported.stripped} nodes of the frozen file.")
     log.output(exported.path)
 
 
-def _exported(source: SourceModel, asked: Onnx | Pt2) -> Exported:
+def exported_file(source: SourceModel, asked: Onnx | Pt2) -> Exported:
+    """The frozen file that ``asked`` makes of ``source``, in a folder of its own.
+
+    Raises:
+        ConversionError: If the exporter fails.
+    """
     given, shapes, strip = (source.model, source.args, source.kwargs), asked.dynamic_shapes, asked.strip_source_paths
     path = scratch.folder() / ("model.pt2" if isinstance(asked, Pt2) else "model.onnx")
     if isinstance(asked, Pt2):

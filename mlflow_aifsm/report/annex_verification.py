@@ -52,6 +52,8 @@ def _rows(result: VerificationResult) -> Iterable[tuple[str, Paragraph]]:
 
 
 def _criterion(result: VerificationResult) -> Iterable[tuple[str, Paragraph]]:
+    if result.held_in:
+        yield "Criterion held in", line(result.held_in)
     why = line(Text(set_by(result), Tone.PLAIN if result.reason else Tone.ALARM))
     if result.epsilon is not None:
         yield "Criterion", line(_or_missing(REPLICATION.get(result.criterion, result.criterion)))

@@ -41,6 +41,7 @@ STATUS_MEANINGS: Mapping[Status, str] = {
 
 LEADS: Mapping[str, str] = {
     "input.digest": "SHA-256 of the input",
+    "graph.canonical_digest": "Canonical digest, metadata left out",
     "input.verified": "Verification of the input",
     "model.mode": "Mode",
     "graph.producer": "Producer named in the file",

@@ -20,7 +20,7 @@ from torch.export import Dim
 from mlflow_aifsm import scratch
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.hooks.context import record_conversion
-from mlflow_aifsm.operations.configs import BATCH, NNCF, Onnx
+from mlflow_aifsm.operations.configs import BATCH, NNCF, Onnx, Pt2
 from mlflow_aifsm.operations.freeze import freeze
 from mlflow_aifsm.operations.quantize import quantize
 from mlflow_aifsm.result import Result
@@ -62,11 +62,11 @@ def raw() -> Verification:
     return Verification(Data(data.raw, name="raw digits", version="verification"), data.labels)
 
 
-def frozen(module: nn.Module) -> Result:
-    """``module`` frozen and verified by the product's verb."""
-    return freeze(
-        module, example(), Onnx(dynamic_shapes=BATCH), verified_model=MODEL, verification=held_out(), responsible=PERSON
-    )
+def frozen(module: nn.Module | str, config: Onnx | Pt2 | None = None) -> Result:
+    """``module``, or the model behind a URI, frozen and verified by the product's verb, to ONNX if nothing else is asked."""
+    asked = config or Onnx(dynamic_shapes=BATCH)
+    named = None if isinstance(module, str) else MODEL
+    return freeze(module, example(), asked, verified_model=named, verification=held_out(), responsible=PERSON)
 
 
 @cache

@@ -10,6 +10,7 @@ import torch
 from onnx import helper
 from torch import nn
 
+from mlflow_aifsm.operations.configs import BATCH, Pt2
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.validation.bench import converted, edited, exported, frozen, network, traced
 from mlflow_aifsm.validation.models import Plain, perceptron, trained
@@ -65,6 +66,12 @@ def exported_in_training_mode() -> Result:
 def functional_dropout() -> Result:
     """Dropout is called as a function that is told to train, so evaluation mode does not switch it off."""
     return frozen(trained(AlwaysDropping))
+
+
+@fault(finding("training_operation_left", "dropout"), PHIMT0002)
+def functional_dropout_in_pt2() -> Result:
+    """The same network, frozen to a pt2 archive of PyTorch."""
+    return frozen(trained(AlwaysDropping), Pt2(dynamic_shapes=BATCH))
 
 
 @fault(failed("depend on the other samples of the batch"), f"{PHIMT0002}; pytorch issues 52867 and 49229")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shutil
 
+import torch
+
+from mlflow_aifsm import identity
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.review import declare
 from mlflow_aifsm.tracking import keys
@@ -11,6 +14,7 @@ from mlflow_aifsm.tracking.connection import client
 from mlflow_aifsm.tracking.read import logs_of_run, model_folder
 from mlflow_aifsm.validation.bench import PERSON, converted, exported, frozen, network, quantized
 from mlflow_aifsm.validation.trial import broken, fault, finding
+from mlflow_aifsm.validation.workplace import registered
 
 HASHES = "ONNX safety-related profile, AI-006: hashes over all files of a model"
 
@@ -32,6 +36,16 @@ def delivered_file_replaced() -> Result:
     result = frozen(network())
     shutil.copyfile(exported(network(seed=1)), model_folder(result.model_uri) / "model.onnx")
     return result
+
+
+@fault(
+    finding("input_changed_after_verification"), "Automotive SPICE 4.0, MLE.4 BP4 and BP6; EASA Concept Paper Issue 02, CM-01"
+)
+def verified_model_replaced() -> Result:
+    """A registered model is declared verified; its weights are replaced by those of another training; then it is frozen."""
+    model = identity.stamp(registered(network()), "test report 1", PERSON)
+    torch.save(network(seed=1), model_folder(model.uri) / "data" / "model.pth")
+    return frozen(model.uri)
 
 
 @fault(broken("record.json"), "IEC 61508-1 5.2.11: documents under control; EU AI Act Annex IV 2(g)")

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 
 import mlflow
+from torch import nn
 
 from mlflow_aifsm import scratch
 from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.tracking.connection import client
 
-SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_AIFSM_QUIET": "1",
-}
+SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_AIFSM_QUIET": "1"}
+REGISTERED = "digits"
 
 
 @contextmanager
@@ -36,6 +36,16 @@ def workplace() -> Iterator[None]:
             yield
         finally:
             mlflow.set_tracking_uri(store)
+
+
+def registered(network: nn.Module) -> str:
+    """The URI of ``network`` as a version of a registered model, saved as MLflow's users save a PyTorch model."""
+    with mlflow.start_run():
+        how = {"serialization_format": "pickle", "pip_requirements": ["torch"]}
+        made = mlflow.pytorch.log_model(network, name=REGISTERED, **how)
+    client().create_registered_model(REGISTERED)
+    version = client().create_model_version(REGISTERED, made.model_uri, model_id=made.model_id)
+    return f"models:/{REGISTERED}/{version.version}"
 
 
 @contextmanager

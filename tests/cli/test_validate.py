@@ -11,6 +11,7 @@ from mlflow_aifsm.capture import tool_validation
 from mlflow_aifsm.digests import sha256_file
 from mlflow_aifsm.validation import good_models, runner, weights
 from mlflow_aifsm.verification.criterion import Criterion
+from tests.cli.conftest import Logged
 from tests.command import command
 
 REQUIRED = {
@@ -29,6 +30,7 @@ REQUIRED = {
     "nan weight",
     "external data altered",
     "record edited",
+    "verified model replaced",
     "verification data reused for calibration",
 }
 ARCHITECTURES = {"convolution", "residual", "recurrent", "attention", "multilayer perceptron"}
@@ -79,6 +81,15 @@ TRIALS = [
     ("weights", weights.nan_weight),
     ("good models", good_models.convolution),
 ]
+
+
+def test_both_logs_of_a_run_name_the_tool_and_say_whether_it_was_validated_here(logged: Logged) -> None:
+    named = f"Tool {tool_validation.tool()}, files sha256 {tool_validation.tool_digest()}: "
+    for result in (logged.frozen, logged.int8):
+        assert result.record.tool == tool_validation.tool()
+        (note,) = (note for note in result.record.notes if note.startswith(named))
+        assert "validation record" in note
+    assert "validation record" in command("report", logged.run_id, "--format", "md", "-o", "-").out
 
 
 def test_the_list_names_every_fault_and_runs_nothing(home: Path) -> None:
