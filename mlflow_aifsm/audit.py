@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlflow_aifsm.capture.onnx_graph import file_set
+from mlflow_aifsm.capture.frozen import file_set
 from mlflow_aifsm.digests import FileDigest, differences, manifest, set_digest, sha256_bytes
 from mlflow_aifsm.errors import AifsmError, InputError, NotFoundError, RecordError
 from mlflow_aifsm.fill import declared_record

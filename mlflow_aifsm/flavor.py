@@ -1,8 +1,8 @@
 """The flavor: the frozen file itself, byte for byte, behind MLflow's own loader.
 
 ``mlflow.onnx.save_model`` writes the graph anew, with weights in a file of a random name, and ``mlflow.pytorch.save_model``
-traces the module again, so the bytes that were verified are not those that are served. Here the file set is copied as it is; the
-model still declares ``mlflow.onnx`` or ``mlflow.pytorch`` as its loader, so it loads and serves where this package is not
+traces the module again, so the bytes that were verified are not those that are served. Here the file set is copied as it is;
+the model still declares ``mlflow.onnx`` or ``mlflow.pytorch`` as its loader, so it loads and serves where this package is not
 installed. The record and its manifest lie in the model's folder ``aifsm/``.
 """
 
@@ -26,7 +26,7 @@ from mlflow.models.model import ModelInfo
 from mlflow.types import Schema, TensorSpec
 
 from mlflow_aifsm.capture.file_kind import FileKind, kind_of
-from mlflow_aifsm.capture.frozen import file_set, interface
+from mlflow_aifsm.capture.frozen import delivery_name, file_set, interface
 from mlflow_aifsm.errors import InputError
 
 FLAVOR_NAME = "aifsm"
@@ -35,8 +35,8 @@ EXTRAS = "aifsm"
 """Folder inside the model that holds record and manifest."""
 
 
-PT2 = "model.pt2"
-"""The name under which ``mlflow.pytorch`` looks for a pt2 archive in a model's folder."""
+PICKLE_MODULE = "pickle_module_info.txt"
+"""Names the module that MLflow hands to ``torch.load``, which passes a TorchScript on to ``torch.jit.load`` unused."""
 
 
 def get_default_pip_requirements(kind: FileKind = FileKind.ONNX) -> list[str]:
@@ -73,8 +73,9 @@ def save_model(
     if target.exists() and any(target.iterdir()):
         raise InputError(f"folder {target}", got="files in it", expected="an empty or a new folder")
     files = file_set(source)
+    _check_names(file.path for file in files)
     kind = kind_of(source)
-    data = PT2 if kind is FileKind.PT2 else source.name
+    data = delivery_name(source)
     for file in files:
         _copy(source.parent / file.path, target / (data if file.path == source.name else file.path))
     for extra in extras:
@@ -84,6 +85,8 @@ def save_model(
     requirements = pip_requirements or get_default_pip_requirements(kind)
     _environment(target, requirements)
     digests = {data if file.path == source.name else file.path: file.sha256 for file in files}
+    if kind is FileKind.TORCHSCRIPT:
+        (target / PICKLE_MODULE).write_text("pickle", "utf-8")
     _flavors(described, kind, data, {"files": digests, **(facts or {})})
     described.model_size_bytes = sum(file.size for file in files)
     described.save(str(target / "MLmodel"))
@@ -150,10 +153,13 @@ def signature_of(model: Path) -> ModelSignature | None:
     None for a TorchScript, whose file tells neither element types nor shapes, and for types that NumPy does not know.
     """
     described, named = interface(model), kind_of(model) is FileKind.ONNX
+    if described is None:
+        return None
     try:
-        return None if described is None else ModelSignature(*(_schema(tensors, named=named) for tensors in described))
+        inputs, outputs = (_schema(tensors, named=named) for tensors in described)
     except TypeError:
         return None
+    return ModelSignature(inputs=inputs, outputs=outputs)
 
 
 def _schema(tensors: list[dict[str, Any]], *, named: bool) -> Schema:
@@ -167,6 +173,16 @@ def _shape(dimensions: Iterable[Any]) -> tuple[int, ...]:
     return tuple(size if isinstance(size, int) and size > 0 else -1 for size in dimensions)
 
 
+def _check_names(names: Iterable[str]) -> None:
+    """External data may have any name that a file may have, also those of the files that MLflow puts beside it."""
+    taken = {"MLmodel", "requirements.txt", "conda.yaml", "python_env.yaml", PICKLE_MODULE}
+    for name in names:
+        if name in taken or Path(name).parts[0] == EXTRAS:
+            raise InputError(
+                f"file {name} of the model", expected="another name: MLflow needs this one", remedy="export it again"
+            )
+
+
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
@@ -174,7 +190,10 @@ def _copy(source: Path, target: Path) -> None:
 
 def _flavors(model: Model, kind: FileKind, data: str, facts: Mapping[str, Any]) -> None:
     model.add_flavor(FLAVOR_NAME, mlflow_aifsm_version=version("mlflow-aifsm"), **facts)
-    (_onnx if kind is FileKind.ONNX else _pytorch)(model, data)
+    if kind is FileKind.ONNX:
+        _onnx(model, data)
+    else:
+        _pytorch(model)
 
 
 def _onnx(model: Model, data: str) -> None:
@@ -184,13 +203,12 @@ def _onnx(model: Model, data: str) -> None:
     mlflow.pyfunc.add_to_model(model, loader_module="mlflow.onnx", data=data, **ENVIRONMENT)
 
 
-def _pytorch(model: Model, data: str) -> None:
-    # mlflow.pytorch takes a folder for a pt2 archive, and the file itself for a TorchScript
-    place = "." if data == PT2 else data
-    model.add_flavor("pytorch", model_data=place, pytorch_version=version("torch"), code=None)
+def _pytorch(model: Model) -> None:
+    # mlflow.pytorch looks for the archive under a name of its own in this folder
+    model.add_flavor("pytorch", model_data=".", pytorch_version=version("torch"), code=None)
     # its pyfunc feeds one array only, so MLflow itself declares none for a model of several inputs
     if model.signature is None or len(model.signature.inputs.inputs) == 1:
-        mlflow.pyfunc.add_to_model(model, loader_module="mlflow.pytorch", data=place, **ENVIRONMENT)
+        mlflow.pyfunc.add_to_model(model, loader_module="mlflow.pytorch", data=".", **ENVIRONMENT)
 
 
 def _environment(folder: Path, requirements: list[str]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlflow_aifsm import publishing
-from mlflow_aifsm.capture import environment, tool_validation
+from mlflow_aifsm.capture import environment, frozen, tool_validation
 from mlflow_aifsm.capture.source_code import SourceCode
 from mlflow_aifsm.capture.training import Training
 from mlflow_aifsm.config import Config
@@ -93,7 +93,14 @@ class Recording:
         """
         self.declarations.append(Declaration(self.template.field(key).key, value, by, self.made_at))
 
-    def call(self, fact: str, function: str, arguments: Mapping[str, Json], shown: Mapping[str, Json] | None = None, config: Json = None) -> None:
+    def call(
+        self,
+        fact: str,
+        function: str,
+        arguments: Mapping[str, Json],
+        shown: Mapping[str, Json] | None = None,
+        config: Json = None,
+    ) -> None:
         """Records a call with resolved arguments, beside the script that made it.
 
         Args:
@@ -142,16 +149,18 @@ class Recording:
             self._data.append(UsedData(name or "unnamed", sha256, context))
 
     def output(self, path: str | Path, against: Path | None = None) -> Measurement:
-        """Takes the delivered ONNX file and measures it at once.
+        """Takes the delivered file and measures it at once.
 
         Args:
-            path: The file; its external data lies beside it.
+            path: The file: ONNX, its external data beside it, pt2, or TorchScript; a PyTorch archive of another name is copied
+                under the one by which MLflow finds it.
             against: The float model it was made from, to find what was lost on the way.
 
         Raises:
-            InputError: If it is no ONNX file.
+            InputError: If it is no frozen file.
         """
-        self.delivered = Path(path)
+        given = Path(path)
+        self.delivered = given if frozen.delivery_name(given) == given.name else frozen.copied(given, scratch.folder())
         self.measurement = measure(self.delivered, against)
         self.add(*self.measurement.facts)
         digest = self.measurement.sha256
@@ -172,9 +181,7 @@ class Recording:
         if self.delivered is None:
             raise InputError("nothing to verify", remedy="call output(path) first")
         with progress("verifying") as shown:
-            result, facts = verify(
-                self.delivered, reference, verification, default, progress=shown, seen=self._seen
-            )
+            result, facts = verify(self.delivered, reference, verification, default, progress=shown, seen=self._seen)
         self.verification = replace(result, held_in=self._holder(verification))
         self.add(*facts, *self._reused(self.verification))
         self.data(self.verification.data, self.verification.data_sha256, "verification")

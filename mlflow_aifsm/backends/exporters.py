@@ -92,7 +92,9 @@ def shapes(asked: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         return asked
     check_batch(args, kwargs)
     first = {0: Dim.DYNAMIC}
-    return pytree.tree_map(lambda leaf: first if isinstance(leaf, torch.Tensor) and leaf.dim() else None, (*args, *kwargs.values()))
+    return pytree.tree_map(
+        lambda leaf: first if isinstance(leaf, torch.Tensor) and leaf.dim() else None, (*args, *kwargs.values())
+    )
 
 
 def check_batch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """PyTorch's own archive: a module or an exported program in, a pt2 file out.
 
-The program is saved as ``torch.export`` traced it, without ``run_decompositions``. Decomposed, a batch normalization loses the flag
-that shows it is in evaluation mode, an LSTM becomes dozens of operators, and the nodes' metadata holds addresses of this process, so
-the bytes of two runs differ.
+The program is saved as ``torch.export`` traced it, without ``run_decompositions``. Decomposed, a batch normalization loses the
+flag that shows it is in evaluation mode, an LSTM becomes dozens of operators, and the nodes' metadata holds addresses of this
+process, so the bytes of two runs differ.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _zeros(leaf: Any) -> Any:
 
 @contextmanager
 def _without_traces(program: ExportedProgram, *, strip: bool) -> Iterator[int]:
-    """Takes the stack traces out of the program's nodes, yields how many, and puts them back: the caller may own the program."""
+    """Takes the stack traces out of the program's nodes, yields how many, and puts them back: it may be the caller's."""
     graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, fx.GraphModule)]
     nodes = [node for graph in graphs for node in graph.nodes if strip and node.meta.get("stack_trace")]
     traces = [node.meta.pop("stack_trace") for node in nodes]

@@ -16,7 +16,9 @@ from mlflow_aifsm.facts import Fact, Finding, measured
 
 BACKWARD = re.compile(r"_backward\b|_fused_(adam|sgd|adagrad)|_foreach_")
 LOSS = re.compile(r"_loss(_\w+)?\b|^aten\.kl_div")
-RANDOM = re.compile(r"^aten\.(rand|randn|randint|randperm|random|bernoulli|multinomial|normal|uniform|poisson|exponential)(_\w*)?\b")
+RANDOM = re.compile(
+    r"^aten\.(rand|randn|randint|randperm|random|bernoulli|multinomial|normal|uniform|poisson|exponential)(_\w*)?\b"
+)
 _NORM_FLAGS = ("training", "use_input_stats")
 _MOST = 5
 

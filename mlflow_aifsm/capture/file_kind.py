@@ -27,6 +27,8 @@ SUFFIXES = {
     FileKind.TORCHSCRIPT: frozenset({".pt", ".pth", ".ts", ".torchscript"}),
 }
 """How files of each kind are called."""
+FIXED_NAMES = {FileKind.PT2: "model.pt2", FileKind.TORCHSCRIPT: "model.pth"}
+"""The names under which ``mlflow.pytorch`` looks for an archive in a model's folder; frozen ones are delivered so."""
 
 
 def kind_of(path: Path) -> FileKind:
@@ -46,7 +48,9 @@ def kind_of(path: Path) -> FileKind:
     named = next((other for other, suffixes in SUFFIXES.items() if path.suffix.lower() in suffixes), kind)
     if named is not kind:
         held = f"a {kind} archive" if first == ZIP else "no archive of PyTorch"
-        raise InputError(f"{path} is damaged or no {named} file", got=held, remedy="export it again, or copy it again as a whole")
+        raise InputError(
+            f"{path} is damaged or no {named} file", got=held, remedy="export it again, or copy it again as a whole"
+        )
     return kind
 
 

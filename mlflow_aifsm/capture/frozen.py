@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from mlflow_aifsm.capture import onnx_graph
-from mlflow_aifsm.capture.file_kind import FileKind, kind_of
+from mlflow_aifsm.capture.file_kind import FIXED_NAMES, FileKind, kind_of
 from mlflow_aifsm.digests import FileDigest, file_digest
 from mlflow_aifsm.facts import Json
 
@@ -20,6 +21,29 @@ def file_set(path: Path) -> tuple[FileDigest, ...]:
         InputError: If one of them cannot be read, or it is no frozen file.
     """
     return onnx_graph.file_set(path) if kind_of(path) is FileKind.ONNX else (file_digest(path),)
+
+
+def delivery_name(path: Path) -> str:
+    """The name under which the file at ``path`` is delivered: its own, or the one by which MLflow finds such an archive.
+
+    Raises:
+        InputError: If it is no frozen file.
+    """
+    return FIXED_NAMES.get(kind_of(path), path.name)
+
+
+def copied(path: Path, folder: Path) -> Path:
+    """A copy of the file set in ``folder``, byte for byte, under the name of its delivery.
+
+    Raises:
+        InputError: If one of its files cannot be read, or it is no frozen file.
+    """
+    delivered = folder / delivery_name(path)
+    for file in file_set(path):
+        target = delivered if file.path == path.name else folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path.parent / file.path, target)
+    return delivered
 
 
 def interface(path: Path) -> Interface | None:

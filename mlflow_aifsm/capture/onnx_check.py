@@ -68,9 +68,9 @@ def _check_nodes(path: Path, graph: GraphProto | FunctionProto, outer: frozenset
         known |= made
 
 
-def _fed(graph: GraphProto | FunctionProto) -> Iterable[str]:
+def _fed(graph: GraphProto | FunctionProto) -> tuple[str, ...]:
     if isinstance(graph, FunctionProto):
-        return graph.input
+        return tuple(graph.input)
     sparse = (item.values.name for item in graph.sparse_initializer)
     return (*(value.name for value in graph.input), *(item.name for item in graph.initializer), *sparse)
 

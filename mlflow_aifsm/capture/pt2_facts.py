@@ -33,7 +33,9 @@ def facts(file: Pt2File) -> list[Fact]:
     return [
         _interface(file, "graph.inputs", inputs),
         _interface(file, "graph.outputs", outputs),
-        not_applicable("graph.opset", "a pt2 archive holds ATen operators, which have no ONNX operator set", source=file.source),
+        not_applicable(
+            "graph.opset", "a pt2 archive holds ATen operators, which have no ONNX operator set", source=file.source
+        ),
         _producer(file),
         aten.operators(calls, file.source),
         measured("graph.size", f"{size:,} bytes", size, source=file.source),

@@ -26,7 +26,9 @@ from mlflow_aifsm.digests import FileDigest, file_digest
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Json
 
-_PLAIN = re.compile(r"archive_format|archive_version|byteorder|\.data/(version|serialization_id)|models/[^/]+\.json|\.format/.*")
+_PLAIN = re.compile(
+    r"archive_format|archive_version|byteorder|\.data/(version|serialization_id)|models/[^/]+\.json|\.format/.*"
+)
 _CONFIG = re.compile(r"data/(weights|constants)/[^/]+_config\.json")
 _RAW = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
 _EXAMPLE = re.compile(r"data/sample_inputs/[^/]+\.pt")
@@ -132,7 +134,9 @@ def _described(name: str, value: Any) -> dict[str, Json]:
 def _check_record(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
     record = info.filename.partition("/")[2]
     if info.compress_type != zipfile.ZIP_STORED:
-        raise InputError(f"record {info.filename} of {path} is compressed", remedy="torch.export.save compresses none; export it again")
+        raise InputError(
+            f"record {info.filename} of {path} is compressed", remedy="torch.export.save compresses none; export it again"
+        )
     if _PLAIN.fullmatch(record) or _RAW.fullmatch(record):
         return
     if _CONFIG.fullmatch(record):

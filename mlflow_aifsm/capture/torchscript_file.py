@@ -1,7 +1,7 @@
 """A TorchScript archive as it lies on disk, and the facts on it.
 
-``torch.jit.load`` reads the archive with PyTorch's own reader, which knows tensors and compiled classes only: no Python object is
-unpickled and no Python module imported. The file names the inputs, but neither their element types nor their shapes.
+``torch.jit.load`` reads the archive with PyTorch's own reader, which knows tensors and compiled classes only: no Python object
+is unpickled and no Python module imported. The file names the inputs, but neither their element types nor their shapes.
 """
 
 from __future__ import annotations
@@ -59,10 +59,12 @@ def load(path: Path) -> ScriptModule:
         InputError: If it is damaged.
     """
     try:
-        module: ScriptModule = torch.jit.load(str(path), map_location="cpu")
+        module: ScriptModule = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
-        raise InputError(f"{path} is damaged or no TorchScript archive", got=reason, remedy="copy it again as a whole") from error
+        raise InputError(
+            f"{path} is damaged or no TorchScript archive", got=reason, remedy="copy it again as a whole"
+        ) from error
     return module
 
 
@@ -72,12 +74,14 @@ def inputs_outputs(module: ScriptModule) -> tuple[list[dict[str, Json]], list[di
     Raises:
         InputError: If it takes or returns anything but tensors and tuples of them.
     """
-    schema = module.forward.schema
+    schema: Any = module.forward.schema  # type: ignore[attr-defined]
     fed = [(argument.name, argument.type) for argument in schema.arguments[1:]]
     made = [leaf for result in schema.returns for leaf in _leaves(result.type)]
     for name, kind in (*fed, *(("its output", kind) for kind in made)):
         if str(kind) != "Tensor":
-            raise InputError(f"the TorchScript takes or returns no tensor as {name}", got=kind, expected="tensors, or tuples of them")
+            raise InputError(
+                f"the TorchScript takes or returns no tensor as {name}", got=kind, expected="tensors, or tuples of them"
+            )
     outputs = ["output"] if len(made) == 1 else [f"output_{index}" for index in range(len(made))]
     return [_untyped(name) for name, _ in fed], [_untyped(name) for name in outputs]
 
@@ -105,7 +109,10 @@ def _weights(module: ScriptModule, source: str) -> list[Fact]:
     """Parameter count and canonical digest; a module that ``torch.jit.freeze`` made names none of its weights."""
     count = sum(parameter.numel() for parameter in module.parameters())
     if not count:
-        reason, remedy = "the archive holds its weights, if any, as constants without names", "deliver it without torch.jit.freeze"
+        reason, remedy = (
+            "the archive holds its weights, if any, as constants without names",
+            "deliver it without torch.jit.freeze",
+        )
         return [not_recorded(name, reason, remedy) for name in ("model.parameters", "graph.canonical_digest")]
     digest = _canonical_digest(module)
     return [

@@ -36,9 +36,8 @@ def validate_tool_command(output: Path | None, only_list: bool) -> None:
         return
     with progress("validating") as shown:
         record = runner.validate(shown)
-    paths = runner.kept(record, output.resolve() if output else None)
     terminal.told(record)
-    for path in paths:
+    for path in runner.kept(record, output):
         click.echo(path)
     click.echo(record.summary)
     sys.exit(0 if record.passed else 4)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow_aifsm import scratch
-from mlflow_aifsm.capture.frozen import file_set
+from mlflow_aifsm.capture import frozen
 from mlflow_aifsm.digests import set_digest
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, State, measured, not_recorded
@@ -23,7 +22,9 @@ ELSEWHERE = "the file was made elsewhere, by a conversion that nobody recorded"
 
 def is_file(model: Any) -> bool:
     """Whether ``model`` names a file, and not a module or a model of MLflow."""
-    return isinstance(model, Path) or (isinstance(model, str) and not model.startswith(("models:/", "runs:/")) and "://" not in model)
+    return isinstance(model, Path) or (
+        isinstance(model, str) and not model.startswith(("models:/", "runs:/")) and "://" not in model
+    )
 
 
 def check_alone(example_inputs: Any, config: Any) -> None:
@@ -45,9 +46,10 @@ def freeze_file(
     Raises:
         InputError: If it is missing, damaged, hostile or no frozen file; nothing was logged then.
     """
-    files = file_set(path)
+    files = frozen.file_set(path)
     with record_conversion(verified_model=verified, **where) as log:
-        copied = _copied(path, [file.path for file in files])
+        # what is measured, verified and logged must not change in between
+        copied = frozen.copied(path, scratch.folder())
         if verified is None or not verified.sha256:
             log.input(files, set_digest(files))
         measurement = log.output(copied)
@@ -56,15 +58,6 @@ def freeze_file(
         if verification is not None:
             log.verify(None, verification, CONVERSION)
     return log.finished
-
-
-def _copied(path: Path, names: list[str]) -> Path:
-    """A copy of the file set, so that what is measured, verified and logged cannot change in between."""
-    folder = scratch.folder()
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path.parent / name, folder / name)
-    return folder / path.name
 
 
 def _conversion(measurement: Measurement) -> list[Fact]:

@@ -51,8 +51,8 @@ class Onnx:
 class Pt2:
     """Freezing to a pt2 archive of ``torch.export``, which runs in PyTorch without the model's Python code.
 
-    The archive holds weights as raw bytes. Its example inputs, which PyTorch pickles, are zeros of the example's shapes, tensors
-    only, so it loads where pickles are forbidden (``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false``). Operators stay as
+    The archive holds weights as raw bytes. Its example inputs, which PyTorch pickles, are zeros of the example's shapes,
+    tensors only, so it loads where pickles are forbidden (``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false``). Operators stay as
     ``torch.export`` traces them, without ``run_decompositions``: a batch normalization keeps the flag that shows it is in
     evaluation mode, and two exports of one model have the same bytes.
 

@@ -80,7 +80,7 @@ def freeze(
         >>> frozen.verification.passed  # doctest: +SKIP
         True
     """
-    where = {"responsible": responsible, "log_id": log_id, "run_id": run_id, "nested": nested}
+    where: dict[str, Any] = {"responsible": responsible, "log_id": log_id, "run_id": run_id, "nested": nested}
     where["registered_model_name"] = registered_model_name
     if adopted.is_file(model):
         adopted.check_alone(example_inputs, config)

@@ -1,7 +1,7 @@
 """What a freeze starts from: a module, an exported program, or an MLflow PyTorch model saved either way, ready to be exported.
 
-An MLflow model saved as pt2 comes back as an exported program: it has no Dropout or BatchNorm modules and its ``eval()`` raises, so
-its mode is read from, and put right on, the flags of its graph.
+An MLflow model saved as pt2 comes back as an exported program: it has no Dropout or BatchNorm modules and its ``eval()``
+raises, so its mode is read from, and put right on, the flags of its graph.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ class SourceModel:
         if isinstance(self.model, ExportedProgram):
             return [str(name) for name in self.model.graph_signature.user_inputs]
         bound = inspect.signature(self.model.forward).bind(*self.args, **self.kwargs)
-        held = {name: sum(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(part)) for name, part in bound.arguments.items()}
+        held = {
+            name: sum(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(part))
+            for name, part in bound.arguments.items()
+        }
         return [name if count == 1 else f"{name}_{index}" for name, count in held.items() for index in range(count)]
 
     @property
@@ -122,7 +125,9 @@ def _program_example(program: ExportedProgram, example: Any) -> tuple[tuple[Any,
 def _loaded(verified: VerifiedModel) -> nn.Module | ExportedProgram:
     entry = verified.flavors.get("pytorch")
     if entry is None or verified.folder is None:
-        raise InputError(f"model {verified.uri}", got=f"flavors {', '.join(verified.flavors)}", expected="a model of flavor pytorch")
+        raise InputError(
+            f"model {verified.uri}", got=f"flavors {', '.join(verified.flavors)}", expected="a model of flavor pytorch"
+        )
     archive = verified.folder / Path(str(entry.get("model_data", "data"))) / PT2
     return pt2_file.load(archive) if archive.is_file() else flavor.load_pytorch(verified.folder)
 

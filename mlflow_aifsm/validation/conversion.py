@@ -70,7 +70,7 @@ def functional_dropout() -> Result:
 
 @fault(finding("training_operation_left", "dropout"), PHIMT0002)
 def functional_dropout_in_pt2() -> Result:
-    """The same network, frozen to a pt2 archive of PyTorch."""
+    """Dropout is called as a function that is told to train, and the network is frozen to a pt2 archive of PyTorch."""
     return frozen(trained(AlwaysDropping), Pt2(dynamic_shapes=BATCH))
 
 

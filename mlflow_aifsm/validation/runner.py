@@ -63,14 +63,13 @@ def validate(progress: Progress | None = None) -> ValidationRecord:
 
 
 def kept(record: ValidationRecord, folder: Path | None = None) -> tuple[Path, ...]:
-    """Writes the record where logs of this environment look for it, and into ``folder`` as HTML and JSON.
+    """Writes the record into ``folder`` as HTML and JSON, and where logs of this environment look for it.
 
     Raises:
         InputError: If a file cannot be written.
     """
-    files = {tool_validation.record_path(record.environment_sha256): record.to_json()}
-    if folder is not None:
-        files |= {folder / "validation.json": record.to_json(), folder / "validation.html": page(record)}
+    asked = {} if folder is None else {folder / "validation.html": page(record), folder / "validation.json": record.to_json()}
+    files = {**asked, tool_validation.record_path(record.environment_sha256): record.to_json()}
     for path, content in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -167,7 +167,9 @@ class Criterion:
 
 CONVERSION = Criterion(epsilon=DEFAULT_EPSILON, declared=False)
 """Criterion of a conversion, where the caller sets none: approximate replication."""
-NO_REFERENCE = Criterion(reason="none: there is no reference model, so only finite, repeatable outputs are asked for", declared=False)
+NO_REFERENCE = Criterion(
+    reason="none: there is no reference model, so only finite, repeatable outputs are asked for", declared=False
+)
 """Criterion where the file that was delivered is all there is, and the caller sets none."""
 OPTIMIZATION = Criterion(limits={"accuracy_drop": DEFAULT_ACCURACY_DROP}, declared=False)
 """Criterion of an optimization, where the caller sets none: accuracy where there are labels, else only finite outputs."""

@@ -185,4 +185,4 @@ def _spec(node: Any) -> InputSpec:
 def _element(node: Any) -> str:
     """``tensor(float)`` and its like in numpy's words."""
     element = node.type.removeprefix("tensor(").removesuffix(")")
-    return _TYPES.get(element, element)
+    return str(_TYPES.get(element, element))

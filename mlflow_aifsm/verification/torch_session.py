@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,16 @@ from mlflow_aifsm.verification.session import InputSpec, Session
 class TorchSession(Session):
     """A function of tensors with names for what goes in and out.
 
+    Arrays are fed in the element type of their input, or, where the file tells none, floats in that of the weights.
+
     Args:
         function: From tensors in the order of ``inputs`` to whatever nests the output tensors.
         outputs: Name, dtype and shape of each output.
         form: What was loaded, for the description.
     """
+
+    _types: Mapping[str, torch.dtype]
+    _floats: torch.dtype = torch.float32
 
     def __init__(self, function: Callable[..., Any], outputs: Sequence[dict[str, Json]], form: str) -> None:
         self._function = function
@@ -36,16 +40,16 @@ class TorchSession(Session):
 
     def _run(self, batch: Batch) -> Batch:
         with torch.no_grad():
-            results = self._function(*(self._tensor(spec, batch[spec.name]) for spec in self.inputs))
+            results = self._function(*(self._tensor(spec.name, batch[spec.name]) for spec in self.inputs))
         leaves = [leaf for leaf in pytree.tree_leaves(results) if isinstance(leaf, torch.Tensor)]
         if len(leaves) != len(self.outputs):
             expected = f"{len(self.outputs)}: {', '.join(self.outputs)}"
             raise InputError("outputs differ in number", got=len(leaves), expected=expected)
         return {name: _array(leaf) for name, leaf in zip(self.outputs, leaves, strict=True)}
 
-    @abstractmethod
-    def _tensor(self, spec: InputSpec, array: Array) -> torch.Tensor:
-        """The tensor that feeds the input ``spec``."""
+    def _tensor(self, name: str, array: Array) -> torch.Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return tensor.to(self._types.get(name, self._floats if tensor.is_floating_point() else tensor.dtype))
 
 
 class Pt2Session(TorchSession):
@@ -65,9 +69,6 @@ class Pt2Session(TorchSession):
         self._types = {row["name"]: getattr(torch, row["dtype"]) for row in inputs}
         super().__init__(pt2_file.function(program), outputs, "exported program")
 
-    def _tensor(self, spec: InputSpec, array: Array) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._types[spec.name])
-
 
 class TorchScriptSession(TorchSession):
     """A TorchScript archive.
@@ -84,6 +85,7 @@ class TorchScriptSession(TorchSession):
     def __init__(self, path: Path) -> None:
         module = torchscript_file.load(path)
         inputs, outputs = torchscript_file.inputs_outputs(module)
+        self._types = {}
         self._floats = next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
         self.inputs = tuple(InputSpec(row["name"], np.dtype(np.float32), ()) for row in inputs)
         typed = [{**row, "dtype": str(self._floats).removeprefix("torch.")} for row in outputs]
@@ -107,10 +109,6 @@ class TorchScriptSession(TorchSession):
         """
         self._check_names(batch)
         return dict(batch)
-
-    def _tensor(self, spec: InputSpec, array: Array) -> torch.Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return tensor.to(self._floats) if tensor.is_floating_point() else tensor
 
 
 def _array(tensor: torch.Tensor) -> Array:

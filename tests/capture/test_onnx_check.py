@@ -6,6 +6,7 @@ import io
 import pickle
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,11 @@ def linear(*more: onnx.NodeProto) -> ModelProto:
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])]
     graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "W"], ["y"], "product"), *more], "g", inputs, outputs, [numpy_helper.from_array(WEIGHT, "W")]
+        [helper.make_node("MatMul", ["x", "W"], ["y"], "product"), *more],
+        "g",
+        inputs,
+        outputs,
+        [numpy_helper.from_array(WEIGHT, "W")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
@@ -68,7 +73,9 @@ def test_a_sound_file_passes_with_its_weights_inside_or_beside_it(tmp_path: Path
     assert np.array_equal(opened(path).array(read(path).graph.initializer[0]), WEIGHT)
 
 
-@pytest.mark.parametrize("location", ["/etc/passwd", "../weights.bin", "a/../../weights.bin", "C:\\weights.bin", "..\\weights.bin"])
+@pytest.mark.parametrize(
+    "location", ["/etc/passwd", "../weights.bin", "a/../../weights.bin", "C:\\weights.bin", "..\\weights.bin"]
+)
 def test_weights_at_a_path_outside_the_folder_are_refused(tmp_path: Path, location: str) -> None:
     (tmp_path / "weights.bin").write_bytes(WEIGHT.tobytes())
     refused(external(tmp_path / "model", location=location), "names weights outside its folder")
@@ -106,7 +113,9 @@ def test_a_link_inside_the_folder_is_followed(tmp_path: Path) -> None:
         ({"offset": "zero"}, "is damaged"),
     ],
 )
-def test_external_data_that_is_not_where_the_graph_says_is_refused(tmp_path: Path, place: dict[str, object], words: str) -> None:
+def test_external_data_that_is_not_where_the_graph_says_is_refused(
+    tmp_path: Path, place: dict[str, object], words: str
+) -> None:
     refused(external(tmp_path, **place), words)
 
 
@@ -131,12 +140,16 @@ def dims(*sizes: int) -> Callable[[TensorProto], object]:
         (lambda weight: weight.ClearField("raw_data"), "0 values in the file"),
     ],
 )
-def test_a_weight_of_another_size_than_its_shape_is_refused(tmp_path: Path, change: Callable[[TensorProto], object], words: str) -> None:
+def test_a_weight_of_another_size_than_its_shape_is_refused(
+    tmp_path: Path, change: Callable[[TensorProto], object], words: str
+) -> None:
     refused(saved(tmp_path, change), words)
 
 
 def test_an_absurd_constant_in_a_subgraph_is_refused(tmp_path: Path) -> None:
-    bomb = helper.make_node("Constant", [], ["c"], value=TensorProto(data_type=TensorProto.FLOAT, dims=[2**50], raw_data=b"1234"))
+    bomb = helper.make_node(
+        "Constant", [], ["c"], value=TensorProto(data_type=TensorProto.FLOAT, dims=[2**50], raw_data=b"1234")
+    )
     branch = helper.make_graph([bomb], "branch", [], [helper.make_tensor_value_info("c", TensorProto.FLOAT, None)])
     choice = helper.make_node("If", ["y"], ["z"], then_branch=branch, else_branch=branch)
     refused(saved(tmp_path, model=linear(choice)), "is damaged; got 4 bytes")
@@ -145,7 +158,10 @@ def test_an_absurd_constant_in_a_subgraph_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("added", "words"),
     [
-        ([helper.make_node("Add", ["y", "b"], ["a"], "first"), helper.make_node("Relu", ["a"], ["b"])], "Add node 'first' reads 'b'"),
+        (
+            [helper.make_node("Add", ["y", "b"], ["a"], "first"), helper.make_node("Relu", ["a"], ["b"])],
+            "Add node 'first' reads 'b'",
+        ),
         ([helper.make_node("Identity", ["loop"], ["loop"], "self")], "Identity node 'self' reads 'loop'"),
         ([helper.make_node("Identity", ["x"], ["x"], "self")], "makes x twice"),
         ([helper.make_node("Relu", ["x"], ["y"], "again")], "makes y twice; got node 'again'"),
@@ -158,7 +174,7 @@ def test_a_graph_with_a_cycle_or_out_of_order_is_refused(tmp_path: Path, added: 
 
 def test_a_long_chain_of_copies_is_measured(tmp_path: Path) -> None:
     names = ["y", *(f"t{index}" for index in range(3000))]
-    chain = [helper.make_node("Identity", [old], [new]) for old, new in zip(names, names[1:], strict=False)]
+    chain = [helper.make_node("Identity", [old], [new]) for old, new in pairwise(names)]
     facts = {fact.name: fact.value.data for fact in measure(saved(tmp_path, model=linear(*chain))).facts}
     assert facts["graph.operators"] == {"Identity": 3000, "MatMul": 1}
 

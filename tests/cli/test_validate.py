@@ -98,3 +98,15 @@ def test_the_list_names_every_fault_and_runs_nothing(home: Path) -> None:
     words = " ".join(outcome.out.split())
     assert {name for name in REQUIRED | ARCHITECTURES if name not in words} == set()
     assert not home.exists()
+
+
+def test_a_place_that_cannot_be_written_is_said_after_the_outcome(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "file"))
+    monkeypatch.setattr(runner, "trials", lambda groups: [])
+    outcome = command("validate-tool", "-o", "made")
+    assert outcome.code == 2
+    assert "cannot write" in outcome.err
+    assert "set XDG_DATA_HOME" in outcome.err
+    assert (tmp_path / "made/validation.html").exists()

@@ -121,14 +121,20 @@ def test_a_dict_of_arguments_is_taken_by_name(digits: Digits) -> None:
 
 
 def test_a_fixed_batch_is_verified_in_pieces_of_its_length(digits: Digits) -> None:
-    frozen = aifsm.freeze(digits.model, digits.example, verified_model="d_1", verification=aifsm.Verification(digits.images[:10]))
+    frozen = aifsm.freeze(
+        digits.model, digits.example, verified_model="d_1", verification=aifsm.Verification(digits.images[:10])
+    )
     assert frozen.verification is not None
     assert (frozen.verification.passed, frozen.verification.samples) == (True, 10)
 
 
 def test_verification_with_the_wrong_normalisation_fails_and_is_still_logged(digits: Digits) -> None:
-    wrong = aifsm.Verification(aifsm.Data(digits.images, labels=digits.labels), outputs=np.zeros((len(digits.images), 10), "float32"))
-    frozen = aifsm.freeze(digits.model, digits.example, aifsm.Onnx(dynamic_shapes="batch"), verified_model="d_1", verification=wrong)
+    wrong = aifsm.Verification(
+        aifsm.Data(digits.images, labels=digits.labels), outputs=np.zeros((len(digits.images), 10), "float32")
+    )
+    frozen = aifsm.freeze(
+        digits.model, digits.example, aifsm.Onnx(dynamic_shapes="batch"), verified_model="d_1", verification=wrong
+    )
     assert frozen.verification is not None
     assert not frozen.verification.passed
     assert frozen.record.status == "verification failed"

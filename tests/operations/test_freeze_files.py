@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import mlflow_aifsm as aifsm
+from mlflow_aifsm import audit
 from mlflow_aifsm.digests import set_digest, sha256_file
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import State
@@ -96,7 +97,8 @@ def test_a_torchscript_archive_is_delivered_as_it_is(digits: Digits, tmp_path: P
     module.save(tmp_path / "digits.pt")
     verification = aifsm.Verification(digits.images, digits.labels)
     frozen = aifsm.freeze(tmp_path / "digits.pt", verified_model="d_1", verification=verification)
-    assert sha256_file(frozen.path) == sha256_file(tmp_path / "digits.pt")
+    delivered = Path(mlflow.artifacts.download_artifacts(frozen.model_uri)) / "model.pth"
+    assert sha256_file(delivered) == sha256_file(frozen.path) == sha256_file(tmp_path / "digits.pt")
     assert frozen.verification.numbers["accuracy_after"] > 0.9
     entries = frozen.record.entries
     rows = ("dropout", "batch_normalization", "lr_scheduling")
@@ -107,6 +109,19 @@ def test_a_torchscript_archive_is_delivered_as_it_is(digits: Digits, tmp_path: P
         expected = digits.model(digits.example)
     assert torch.allclose(mlflow.pytorch.load_model(frozen.model_uri)(digits.example), expected, atol=1e-5)
     assert torch.allclose(aifsm.load_model(frozen.model_uri)(digits.example), expected, atol=1e-5)
+    assert np.allclose(mlflow.pyfunc.load_model(frozen.model_uri).predict(digits.images[:4]), expected, atol=1e-5)
+    assert all(check.holds is not False for evidence in audit.read(frozen.run_id) for check in evidence.checks)
+
+
+def test_an_archive_of_any_name_that_a_script_delivers_is_found_again(digits: Digits, tmp_path: Path) -> None:
+    torch.jit.script(digits.model).save(tmp_path / "digits-v3.ts")
+    with aifsm.record_conversion(verified_model="d_1", converter="torch") as log:
+        log.output(tmp_path / "digits-v3.ts")
+    assert log.finished.path.name == "model.pth"
+    checks = [check for evidence in audit.read(log.finished.run_id) for check in evidence.checks]
+    assert not [check for check in checks if check.holds is False]
+    (found,) = audit.read(str(tmp_path / "digits-v3.ts"))
+    assert found.record.log_id == log.log_id
 
 
 def test_a_torchscript_left_in_training_mode_is_found_out(digits: Digits, tmp_path: Path) -> None:

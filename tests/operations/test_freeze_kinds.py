@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import mlflow
 import numpy as np
 import onnx
 import pytest
@@ -85,7 +86,7 @@ class Branches(nn.Module):
         self.yes, self.no, self.drop = nn.Linear(4, 3), nn.Linear(4, 3), nn.Dropout(0.5)
 
     def forward(self, vector: torch.Tensor) -> torch.Tensor:
-        taken = torch.cond(vector.mean() > 0, lambda given: self.yes(given), lambda given: self.drop(self.no(given)), (vector,))
+        taken = torch.cond(vector.mean() > 0, self.yes, lambda given: self.drop(self.no(given)), (vector,))
         return taken.reshape(-1, 3)
 
 
@@ -123,7 +124,11 @@ def test_a_constant_argument_is_part_of_the_frozen_file() -> None:
     example = {"base": noise(3, 4), "exponent": 3, "offset": noise(3, 4)}
     data = {"base": noise(8, 4), "offset": noise(8, 4)}
     result = aifsm.freeze(
-        Powers().eval(), example, aifsm.Onnx(dynamic_shapes="batch"), verified_model="m_1", verification=aifsm.Verification(data)
+        Powers().eval(),
+        example,
+        aifsm.Onnx(dynamic_shapes="batch"),
+        verified_model="m_1",
+        verification=aifsm.Verification(data),
     )
     assert result.verification.passed
     assert [row["name"] for row in result.record.entries["aifsm.model.inputs"].value.data] == ["base", "offset"]
@@ -216,5 +221,20 @@ def test_the_torchscript_exporter_takes_several_inputs_and_axes_by_name() -> Non
     config = aifsm.Onnx(exporter="torchscript", dynamic_shapes=axes)
     result = frozen(Pairs(), {"left": noise(9, 4), "right": noise(9, 5), "scale": noise(9, 1)}, config)
     assert result.verification.passed
-    with pytest.raises(aifsm.AifsmError, match="dynamic_shapes for the TorchScript exporter; got .*middle"):
-        frozen(Pairs(), {"left": noise(9, 4), "right": noise(9, 5), "scale": noise(9, 1)}, aifsm.Onnx(exporter="torchscript", dynamic_shapes={"middle": {0: "n"}}))
+    with pytest.raises(aifsm.AifsmError, match=r"dynamic_shapes for the TorchScript exporter; got .*middle"):
+        frozen(
+            Pairs(),
+            {"left": noise(9, 4), "right": noise(9, 5), "scale": noise(9, 1)},
+            aifsm.Onnx(exporter="torchscript", dynamic_shapes={"middle": {0: "n"}}),
+        )
+
+
+def test_weights_above_64_mib_lie_in_a_file_of_their_own_and_the_set_is_delivered_whole() -> None:
+    model = nn.Linear(4200, 4200, bias=False)
+    result = frozen(model, {"input": noise(4, 4200)})
+    assert result.verification.passed
+    files = {file.path: file.size for file in result.record.output_files}
+    assert files["model.onnx.data"] >= 4 * 4200**2
+    assert files["model.onnx"] < 10_000
+    loaded = mlflow.onnx.load_model(result.model_uri)
+    assert sum(np.prod(weight.dims) for weight in loaded.graph.initializer) >= 4200**2

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import mlflow_aifsm as aifsm
+from mlflow_aifsm import audit
 from mlflow_aifsm.capture import pt2_file
 from mlflow_aifsm.digests import sha256_file
 from mlflow_aifsm.errors import InputError
@@ -40,13 +41,20 @@ def test_the_log_is_as_complete_as_that_of_an_onnx_file(frozen: aifsm.Result, di
     assert frozen.verification.numbers["accuracy_after"] > 0.9
     assert "exported program, CPU" in frozen.verification.runtime
     entries = frozen.record.entries
-    briefs = [entries[f"aifsm.elimination.{row}"].value.brief for row in ("dropout", "batch_normalization", "gradient_clipping")]
+    briefs = [
+        entries[f"aifsm.elimination.{row}"].value.brief for row in ("dropout", "batch_normalization", "gradient_clipping")
+    ]
     assert briefs == ["inert", "frozen", "eliminated"]
     assert {entries[f"aifsm.elimination.{row}"].state for row in ("dropout", "lr_scheduling", "other")} == {State.MEASURED}
     assert entries["aifsm.conversion.opset"].state is State.NOT_APPLICABLE
     assert "ATen operators" in entries["aifsm.conversion.opset"].reason
     assert entries["aifsm.conversion.converter"].value.data["function"] == "torch.export.export"
-    assert {gap.key.rpartition(".")[2] for gap in frozen.record.gaps} <= {"training_framework", "training_run", "data_sets", "baseline_metrics"}
+    assert {gap.key.rpartition(".")[2] for gap in frozen.record.gaps} <= {
+        "training_framework",
+        "training_run",
+        "data_sets",
+        "baseline_metrics",
+    }
 
 
 def test_what_is_measured_is_read_from_the_file_again(frozen: aifsm.Result) -> None:
@@ -56,7 +64,10 @@ def test_what_is_measured_is_read_from_the_file_again(frozen: aifsm.Result) -> N
     assert facts["graph.producer"].value.text == f"PyTorch {torch.__version__}"
     assert facts["zeros.ratio"].value.text == "0 of 5,192 weights are zero"
     assert facts["graph.size"].value.data == frozen.path.stat().st_size
-    assert facts["graph.canonical_digest"].value == {fact.name: fact for fact in measure(frozen.path).facts}["graph.canonical_digest"].value
+    assert (
+        facts["graph.canonical_digest"].value
+        == {fact.name: fact for fact in measure(frozen.path).facts}["graph.canonical_digest"].value
+    )
 
 
 def test_the_archive_holds_neither_data_nor_source_path_and_two_exports_have_the_same_bytes(digits: Digits) -> None:
@@ -68,7 +79,12 @@ def test_the_archive_holds_neither_data_nor_source_path_and_two_exports_have_the
         assert not [name for name in archive.namelist() if folder in archive.read(name)]
         (example,) = [name for name in archive.namelist() if "sample_inputs" in name]
         ((zeros,), kept_by_name) = torch.load(io.BytesIO(archive.read(example)), weights_only=True)
-    assert (tuple(zeros.shape), zeros.any().item(), zeros.untyped_storage().nbytes(), kept_by_name) == ((4, 1, 8, 8), False, 4, {})
+    assert (tuple(zeros.shape), zeros.any().item(), zeros.untyped_storage().nbytes(), kept_by_name) == (
+        (4, 1, 8, 8),
+        False,
+        4,
+        {},
+    )
     assert one.record.entries["aifsm.conversion.converter"].beside[0].value.brief == "none"
     assert kept.record.entries["aifsm.conversion.converter"].beside[0].value.brief == "left in the file"
 
@@ -180,6 +196,7 @@ def test_an_archive_of_torch_export_with_example_inputs_is_taken_as_it_is(digits
     assert sha256_file(result.path) == sha256_file(path)
     assert result.verification.passed
     assert result.verification.numbers["accuracy_after"] > 0.8
+    assert all(check.holds is not False for evidence in audit.read(result.run_id) for check in evidence.checks)
     assert len(pt2_file.inputs_outputs(pt2_file.load(path))[0]) == 1
 
 

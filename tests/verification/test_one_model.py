@@ -16,7 +16,9 @@ Model = Callable[..., Path]
 X = np.random.default_rng(1).normal(size=(50, 6)).astype(np.float32)
 
 
-def test_a_file_alone_is_judged_by_its_own_outputs_and_compared_with_nothing(model: Model, product: Callable[..., list[np.ndarray]]) -> None:
+def test_a_file_alone_is_judged_by_its_own_outputs_and_compared_with_nothing(
+    model: Model, product: Callable[..., list[np.ndarray]]
+) -> None:
     labels = product({"x": X})[0].argmax(axis=1)
     result, facts = verify(model(), None, Verification(X, labels=labels), CONVERSION)
     assert (result.passed, result.samples, result.epsilon) == (True, 50, None)
@@ -36,7 +38,8 @@ def test_a_limit_that_compares_cannot_be_held_without_a_reference(model: Model) 
 
 
 @pytest.mark.parametrize(
-    ("operator", "said"), [("Sqrt", "output values are NaN or infinite"), ("RandomNormalLike", "two runs of the same batch differ")]
+    ("operator", "said"),
+    [("Sqrt", "output values are NaN or infinite"), ("RandomNormalLike", "two runs of the same batch differ")],
 )
 def test_a_file_alone_that_gives_nan_or_another_output_each_time_fails(model: Model, operator: str, said: str) -> None:
     path = model(nodes=[helper.make_node(operator, ["p"], ["y"])])
@@ -45,7 +48,9 @@ def test_a_file_alone_that_gives_nan_or_another_output_each_time_fails(model: Mo
     assert said in result.failure
 
 
-def test_outputs_of_the_target_device_are_compared_with_the_file_on_this_host(model: Model, product: Callable[..., list[np.ndarray]]) -> None:
+def test_outputs_of_the_target_device_are_compared_with_the_file_on_this_host(
+    model: Model, product: Callable[..., list[np.ndarray]]
+) -> None:
     outputs = product({"x": X})[0]
     same, _ = verify(model(), None, Verification(X, outputs=outputs), CONVERSION)
     other, _ = verify(model(), None, Verification(X, outputs=outputs + 1), CONVERSION)
@@ -55,7 +60,12 @@ def test_outputs_of_the_target_device_are_compared_with_the_file_on_this_host(mo
 
 @pytest.mark.parametrize(
     ("types", "epsilon"),
-    [(("float32",), 1e-4), (("float64", "int64"), 1e-4), (("float32", "float16"), 10 / 1024), (("bfloat16", "float16"), 10 / 128)],
+    [
+        (("float32",), 1e-4),
+        (("float64", "int64"), 1e-4),
+        (("float32", "float16"), 10 / 1024),
+        (("bfloat16", "float16"), 10 / 128),
+    ],
 )
 def test_the_default_epsilon_is_ten_units_of_rounding_of_the_coarsest_output(types: tuple[str, ...], epsilon: float) -> None:
     widened = CONVERSION.for_outputs(types)
