@@ -1,7 +1,7 @@
 """From a trained model to a frozen and an integer one, each with its log: the whole flow on scikit-learn's digits.
 
-Run it with ``mlflow run . --env-manager local`` or ``python examples/quickstart.py``. Everything stays on this machine: the database
-is ``mlflow.db``, files go to ``mlartifacts``, nothing is downloaded.
+Run it with ``mlflow run . --env-manager local`` or ``python examples/quickstart.py``. Everything stays on this machine: the
+database is ``mlflow.db``, files go to ``mlartifacts``, nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Training, calibration and verification images ``[n, 1, 8, 8]``, float32 in [0, 1], with labels; no image in two sets."""
     images, labels = load_digits(return_X_y=True)
     images = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
-    training, rest, training_labels, rest_labels = train_test_split(images, labels, test_size=0.5, random_state=SEED, stratify=labels)
+    training, rest, training_labels, rest_labels = train_test_split(
+        images, labels, test_size=0.5, random_state=SEED, stratify=labels
+    )
     calibration, held_out, calibration_labels, held_out_labels = train_test_split(
         rest, rest_labels, test_size=0.6, random_state=SEED, stratify=rest_labels
     )
@@ -106,7 +108,9 @@ def main() -> None:
     data = digits()
     verification = aifsm.Verification(aifsm.Data(data["verification"][0], name="digits, verification"), data["verification"][1])
     with mlflow.start_run(experiment_id=experiment(), parent_run_id=project_run) as run:
-        mlflow.log_input(mlflow.data.from_numpy(data["training"][0], targets=data["training"][1], name="digits, training"), "training")
+        mlflow.log_input(
+            mlflow.data.from_numpy(data["training"][0], targets=data["training"][1], name="digits, training"), "training"
+        )
         source = register(train(*data["training"], options.epochs), *data["verification"])
         frozen = aifsm.freeze(
             source, verification=verification, responsible=options.responsible or None, registered_model_name="digits-frozen"

@@ -1,7 +1,7 @@
 """Model Conversion Log and Model Optimization Log of AI-FSM for models in MLflow: the log says what the file is.
 
-A trained model becomes a frozen one, a frozen one an integer one; each step is measured on the delivered file, verified on held-out
-data, and logged in the MLflow run that is active, with the document that an assessor reads:
+A trained model becomes a frozen one, a frozen one an integer one; each step is measured on the delivered file, verified on
+held-out data, and logged in the MLflow run that is active, with the document that an assessor reads:
 
     import mlflow
     import mlflow_aifsm as aifsm
@@ -13,8 +13,8 @@ data, and logged in the MLflow run that is active, with the document that an ass
     print(frozen)                            # ten lines: what was made, how complete its log is, what was found
     aifsm.render_report(run.info.run_id)     # or: mlflow-aifsm report RUN_ID
 
-Every field of a log says how it is known (``State``): measured on the file, captured while it happened, declared by a person, not
-applicable with the reason, or not recorded with the line that would fill it. What is wrong is a ``Finding``.
+Every field of a log says how it is known (``State``): measured on the file, captured while it happened, declared by a person,
+not applicable with the reason, or not recorded with the line that would fill it. What is wrong is a ``Finding``.
 """
 
 from __future__ import annotations

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlflow_aifsm.capture.frozen import file_set
+from mlflow_aifsm.codec import loads, structure
 from mlflow_aifsm.digests import FileDigest, differences, manifest, set_digest, sha256_bytes
 from mlflow_aifsm.errors import AifsmError, InputError, NotFoundError, RecordError
 from mlflow_aifsm.fill import declared_record
 from mlflow_aifsm.flavor import EXTRAS
-from mlflow_aifsm.record import Check, Declaration, Evidence, Record, loads, structure
+from mlflow_aifsm.record import Check, Declaration, Evidence, Record
 from mlflow_aifsm.template import LOGS
 from mlflow_aifsm.tracking import keys
 from mlflow_aifsm.tracking.read import StoredLog, logs_of_run, model_folder, run_by_output, table

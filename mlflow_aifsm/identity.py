@@ -1,8 +1,8 @@
 """Whether the model that is converted is the model that was verified.
 
-Verification of the learning model happens before a conversion, elsewhere. A person who declares it stamps the digest of the verified
-files onto the registered version; each conversion from that version compares what it loaded with the stamp (Automotive SPICE 4.0
-MLE.4 BP4, BP6; EASA Concept Paper CM-01).
+Verification of the learning model happens before a conversion, elsewhere. A person who declares it stamps the digest of the
+verified files onto the registered version; each conversion from that version compares what it loaded with the stamp (Automotive
+SPICE 4.0 MLE.4 BP4, BP6; EASA Concept Paper CM-01).
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ def stamp(target: str, evidence: str, by: str) -> VerifiedModel:
     older = _version(model).tags.get(SHA256, model.sha256)
     if older != model.sha256:
         raise InputError(
-            f"{model.uri} was verified with other bytes", got=model.sha256, expected=older, remedy="register these as a new version"
+            f"{model.uri} was verified with other bytes",
+            got=model.sha256,
+            expected=older,
+            remedy="register these as a new version",
         )
     name, version = _parts(model)
     at = datetime.now(UTC).astimezone().isoformat(timespec="seconds")

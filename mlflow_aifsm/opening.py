@@ -1,4 +1,4 @@
-"""Beginning a log: who converts which verified model, under which id, in which run. All of it is checked before any work starts."""
+"""Beginning a log: who converts which verified model, under which id, in which run. All is checked before work starts."""
 
 from __future__ import annotations
 

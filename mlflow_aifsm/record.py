@@ -6,22 +6,17 @@ identity. The template it was filled against travels inside it, so a record can 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
 
-import cattrs
-
+from mlflow_aifsm.codec import dumps, loads, structure, unstructure
 from mlflow_aifsm.digests import FileDigest, sha256_bytes
 from mlflow_aifsm.errors import RecordError
 from mlflow_aifsm.facts import Fact, Finding, Json, Source, State, Value, jsonable
-from mlflow_aifsm.template import Field, Template, converter
+from mlflow_aifsm.template import Field, Template
 
 SCHEMA_VERSION = 1
-
-T = TypeVar("T")
 
 
 class Status(StrEnum):
@@ -271,50 +266,3 @@ class Evidence:
         """The log's status: broken integrity before all else."""
         broken = any(check.holds is False for check in self.checks)
         return Status.INTEGRITY_BROKEN if broken else self.record.status
-
-
-def dumps(content: Json) -> bytes:
-    """Deterministic, readable UTF-8 JSON.
-
-    A lone surrogate, which UTF-8 cannot hold, is escaped and survives; JSON reads a high one followed by a low one as the one
-    character they stand for.
-
-    Raises:
-        RecordError: If a value has no JSON form.
-    """
-    try:
-        text = json.dumps(content, ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise RecordError(f"no JSON form: {error}") from error
-    return (text + "\n").encode("utf-8", "backslashreplace")
-
-
-def loads(data: bytes | str) -> Json:
-    """The content of JSON ``data``.
-
-    Raises:
-        RecordError: If it is no JSON.
-    """
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"not JSON: {error}", remedy="restore the file from where it was logged") from error
-
-
-def structure(content: Json, kind: type[T], name: str) -> T:
-    """``content`` as the frozen dataclass ``kind``, without guessing: a wrong type or an unknown name is an error.
-
-    Raises:
-        RecordError: If it does not fit; the message names the place.
-    """
-    if is_dataclass(kind) and not isinstance(content, dict):
-        raise RecordError(f"the {name} is no JSON object", got=type(content).__name__)
-    try:
-        return converter().structure(content, kind)
-    except (cattrs.BaseValidationError, TypeError) as error:
-        raise RecordError(f"the {name} does not fit: {'; '.join(cattrs.transform_error(error))}") from error
-
-
-def unstructure(value: object) -> Json:
-    """A frozen dataclass as plain JSON data."""
-    return converter().unstructure(value)

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mlflow_aifsm import publishing
+from mlflow_aifsm import publishing, scratch
 from mlflow_aifsm.capture import environment, frozen, tool_validation
 from mlflow_aifsm.capture.source_code import SourceCode
 from mlflow_aifsm.capture.training import Training
+from mlflow_aifsm.codec import unstructure
 from mlflow_aifsm.config import Config
 from mlflow_aifsm.digests import FileDigest, set_digest
 from mlflow_aifsm.errors import InputError
@@ -23,7 +24,7 @@ from mlflow_aifsm.fill import fill
 from mlflow_aifsm.measurement import Measurement, measure
 from mlflow_aifsm.progress import progress
 from mlflow_aifsm.publishing import Parcel
-from mlflow_aifsm.record import Declaration, Record, Supersedes, VerificationResult, unstructure
+from mlflow_aifsm.record import Declaration, Record, Supersedes, VerificationResult
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.samples import Samples
 from mlflow_aifsm.template import Template

@@ -10,7 +10,9 @@ from mlflow_aifsm.record import Evidence
 from mlflow_aifsm.report.formats import WRITERS, write
 
 
-def render_report(target: str, format: str = "html", output: str | Path | None = None, log: str | None = None) -> tuple[Path, ...]:
+def render_report(
+    target: str, format: str = "html", output: str | Path | None = None, log: str | None = None
+) -> tuple[Path, ...]:
     """Writes the report of each log that ``target`` has, conversion before optimization.
 
     Args:
@@ -49,7 +51,9 @@ def streamed(logs: tuple[Evidence, ...], format: str) -> bytes:
 
 def rendered(logs: tuple[Evidence, ...], format: str, output: str | Path | None) -> tuple[Path, ...]:
     """Writes the reports of evidence that was read already; see ``render_report``."""
-    return tuple(_written(path, write(evidence, format)) for path, evidence in zip(_paths(logs, format, output), logs, strict=True))
+    return tuple(
+        _written(path, write(evidence, format)) for path, evidence in zip(_paths(logs, format, output), logs, strict=True)
+    )
 
 
 def _paths(logs: tuple[Evidence, ...], format: str, output: str | Path | None) -> list[Path]:

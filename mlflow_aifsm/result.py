@@ -16,7 +16,7 @@ class Result:
     """Outcome of a finished log.
 
     Attributes:
-        path: The delivered file, in a folder that lives as long as the process; ``model_uri`` outlives it. None if there is none.
+        path: The delivered file, in a folder that lives as long as the process; ``model_uri`` outlives it. None if none.
         run_id: Run that holds the log.
         log_id: Id of the log.
         model_uri: MLflow's logged model, ``models:/m-…``; empty if no file was delivered.

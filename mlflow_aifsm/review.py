@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 
 from mlflow_aifsm import audit, identity, registry
+from mlflow_aifsm.codec import unstructure
 from mlflow_aifsm.errors import InputError, NotFoundError, TemplateError
 from mlflow_aifsm.fill import ACCOUNTS
-from mlflow_aifsm.record import Declaration, Evidence, unstructure
+from mlflow_aifsm.record import Declaration, Evidence
 from mlflow_aifsm.report.formats import write
 from mlflow_aifsm.tracking import keys
 from mlflow_aifsm.tracking import write as tracking

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
-from functools import cache, partial
+from functools import cache
 from importlib import resources
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import cattrs
 
+from mlflow_aifsm.catalogue import CATALOGUE
+from mlflow_aifsm.codec import converter
 from mlflow_aifsm.errors import TemplateError
-from mlflow_aifsm.facts import CATALOGUE, State
+from mlflow_aifsm.facts import State
 
 LOGS = ("conversion", "optimization")
 COMPARISONS = ("", "equal", "at_least", "subset")
@@ -135,50 +136,6 @@ def load(log: str) -> Template:
         raise TemplateError(f"no template for '{log}'", expected=" or ".join(LOGS))
     file = resources.files("mlflow_aifsm") / "templates" / f"{log}.toml"
     return parse(file.read_text("utf-8"), file.name)
-
-
-@cache
-def converter() -> cattrs.Converter:
-    """Plain data into frozen dataclasses without guessing: a wrong type or an unknown name is an error."""
-    strict = cattrs.Converter(forbid_extra_keys=True)
-    for kind in (str, int, bool):
-        strict.register_structure_hook(kind, _exact)
-    strict.register_structure_hook(float, _number)
-    strict.register_structure_hook_factory(_is_tuple, _array)
-    return strict
-
-
-def _exact(value: Any, kind: type) -> Any:
-    # a hook for str is taken for the enums that derive from it, too
-    if issubclass(kind, Enum):
-        return kind(value)
-    if type(value) is not kind:
-        raise TypeError(f"{kind.__name__} expected, got {type(value).__name__}")
-    return value
-
-
-def _number(value: Any, _: type) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"number expected, got {type(value).__name__}")
-    return float(value)
-
-
-def _is_tuple(kind: Any) -> bool:
-    origin: Any = get_origin(kind)
-    return origin is tuple
-
-
-def _array(kind: Any, strict: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    """Tuples, all of one type, from lists alone: a text is iterable, too, and a table is."""
-    args = get_args(kind)
-    items = list[args[0]]  # type: ignore[valid-type]
-    return partial(_as_tuple, strict.get_structure_hook(items), items, None if Ellipsis in args else len(args))
-
-
-def _as_tuple(hook: Any, items: Any, length: int | None, value: Any, _: Any) -> tuple[Any, ...]:
-    if not isinstance(value, list) or length not in (None, len(value)):
-        raise TypeError(f"list{f' of {length}' if length else ''} expected, got {type(value).__name__}")
-    return tuple(hook(value, items))
 
 
 def _section(data: Mapping[str, Any], name: str) -> Section:

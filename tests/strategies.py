@@ -8,8 +8,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from mlflow_aifsm.catalogue import CATALOGUE
 from mlflow_aifsm.digests import FileDigest
-from mlflow_aifsm.facts import CATALOGUE, Fact, Finding, Source, State, Value
+from mlflow_aifsm.facts import Fact, Finding, Source, State, Value
 from mlflow_aifsm.record import Entry, Record, Supersedes, VerificationResult
 from mlflow_aifsm.template import COMPARISONS, DESTINATIONS, Field, Section, Template
 

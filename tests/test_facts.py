@@ -74,7 +74,7 @@ def test_data_without_json_form_is_refused_at_once(alien: object) -> None:
 
 
 def test_a_name_that_the_catalogue_does_not_hold_is_refused() -> None:
-    with pytest.raises(RecordError, match=r"fact 'graph.colour'; expected a name of facts.CATALOGUE"):
+    with pytest.raises(RecordError, match=r"fact 'graph.colour'; expected a name of catalogue.CATALOGUE"):
         measured("graph.colour", "red", source="file")
 
 

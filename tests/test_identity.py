@@ -21,7 +21,9 @@ pytestmark = pytest.mark.usefixtures("experiment")
 def registered(digits: Digits, tmp_path: Path) -> str:
     name = f"identity-{tmp_path.name}"
     with mlflow.start_run():
-        mlflow.pytorch.log_model(digits.model, name="digits", input_example=digits.images[:4], registered_model_name=name, pip_requirements=["torch"])
+        mlflow.pytorch.log_model(
+            digits.model, name="digits", input_example=digits.images[:4], registered_model_name=name, pip_requirements=["torch"]
+        )
     return f"models:/{name}/1"
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import mlflow.utils.validation as mlflow_rules
 import pytest
 
+from mlflow_aifsm.catalogue import CATALOGUE
 from mlflow_aifsm.digests import sha256_bytes
-from mlflow_aifsm.facts import CATALOGUE, Fact, Facts, State, Value, captured, measured, not_applicable
+from mlflow_aifsm.facts import Fact, Facts, State, Value, captured, measured, not_applicable
 from mlflow_aifsm.fill import fill
 from mlflow_aifsm.record import Record, Status
 from mlflow_aifsm.template import LOGS, load

@@ -97,7 +97,10 @@ def test_what_the_file_can_tell_is_measured_on_it(job: Job) -> None:
 
 
 def test_the_quantized_model_is_smaller_and_as_accurate(job: Job) -> None:
-    sizes, accuracies = ([point.value for point in MlflowClient(job.uri).get_metric_history(job.run_id, key)] for key in ("aifsm.size", "aifsm.accuracy"))
+    sizes, accuracies = (
+        [point.value for point in MlflowClient(job.uri).get_metric_history(job.run_id, key)]
+        for key in ("aifsm.size", "aifsm.accuracy")
+    )
     assert sizes[1] < 0.6 * sizes[0]
     assert min(accuracies) > 0.95
     assert accuracies[0] - accuracies[1] <= 0.01
@@ -107,7 +110,15 @@ def test_database_and_artifacts_lie_where_the_readme_says(job: Job) -> None:
     assert (job.folder / "mlflow.db").is_file()
     assert "mlartifacts" in job.run.info.artifact_uri
     files = {path.name for path in (job.folder / "mlartifacts" / job.run_id / "artifacts" / "aifsm" / "optimization").iterdir()}
-    assert files >= {"record.json", "manifest.json", "report.html", "quantizers.csv", "quantizers.json", "packages.txt", "source"}
+    assert files >= {
+        "record.json",
+        "manifest.json",
+        "report.html",
+        "quantizers.csv",
+        "quantizers.json",
+        "packages.txt",
+        "source",
+    }
 
 
 def test_the_output_ends_with_a_table_and_the_lines_to_copy(job: Job) -> None:

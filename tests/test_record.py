@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlflow_aifsm.codec import dumps, loads, structure, unstructure
 from mlflow_aifsm.errors import RecordError
 from mlflow_aifsm.facts import Value
-from mlflow_aifsm.record import Declaration, Record, VerificationResult, dumps, loads, structure, unstructure
+from mlflow_aifsm.record import Declaration, Record, VerificationResult
 from tests.golden import golden_record
 from tests.strategies import data, records, texts
 
@@ -151,7 +152,7 @@ WRONG: list[tuple[Callable[[Any], Any], str]] = [
     (_put("entries", KEY, "findings", [{"code": "c", "open": "yes"}]), f"@ $.entries['{KEY}'].findings[0].open"),
     (
         _put("entries", KEY, "beside", [_FACT]),
-        f"fact 'nobody.knows'; expected a name of facts.CATALOGUE.) @ $.entries['{KEY}']",
+        f"fact 'nobody.knows'; expected a name of catalogue.CATALOGUE.) @ $.entries['{KEY}']",
     ),
     (_put("entries", []), "expected a mapping @ $.entries"),
     (_put("notes", "text"), "expected tuple @ $.notes"),

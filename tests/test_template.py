@@ -7,8 +7,9 @@ from importlib import resources
 
 import pytest
 
+from mlflow_aifsm.catalogue import CATALOGUE
 from mlflow_aifsm.errors import TemplateError
-from mlflow_aifsm.facts import CATALOGUE, State
+from mlflow_aifsm.facts import State
 from mlflow_aifsm.template import LOGS, load, parse
 
 CONVERSION = {

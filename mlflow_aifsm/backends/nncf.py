@@ -130,7 +130,9 @@ def _native(kind: Any, value: Any, name: str) -> Any:
         hints = get_type_hints(kind)
         return kind(**{key: _nested(hints.get(key), part, f"{name}.{key}") for key, part in value.items()})
     except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"keyword {name} of nncf.quantize: {error}", got=repr(value), expected=f"what nncf.{kind.__name__} takes") from error
+        raise InputError(
+            f"keyword {name} of nncf.quantize: {error}", got=repr(value), expected=f"what nncf.{kind.__name__} takes"
+        ) from error
 
 
 def _nested(hint: Any, value: Any, name: str) -> Any:

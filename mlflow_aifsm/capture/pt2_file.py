@@ -26,9 +26,7 @@ from mlflow_aifsm.digests import FileDigest, file_digest
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Json
 
-_PLAIN = re.compile(
-    r"archive_format|archive_version|byteorder|\.data/(version|serialization_id)|models/[^/]+\.json|\.format/.*"
-)
+_PLAIN = re.compile(r"archive_format|archive_version|byteorder|\.data/(version|serialization_id)|models/[^/]+\.json|extra/.+")
 _CONFIG = re.compile(r"data/(weights|constants)/[^/]+_config\.json")
 _RAW = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
 _EXAMPLE = re.compile(r"data/sample_inputs/[^/]+\.pt")

@@ -13,10 +13,10 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from mlflow_aifsm.codec import dumps, loads
 from mlflow_aifsm.digests import manifest, set_digest, sha256_bytes
 from mlflow_aifsm.errors import RecordError
 from mlflow_aifsm.facts import Json
-from mlflow_aifsm.record import dumps, loads
 
 HOST = ("system", "machine", "processor", "vector_flags", "python", "implementation")
 """What of the host decides which kernels run; memory, load and kernel version do not."""

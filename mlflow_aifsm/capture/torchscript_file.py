@@ -80,7 +80,7 @@ def inputs_outputs(module: ScriptModule) -> tuple[list[dict[str, Json]], list[di
     for name, kind in (*fed, *(("its output", kind) for kind in made)):
         if str(kind) != "Tensor":
             raise InputError(
-                f"the TorchScript takes or returns no tensor as {name}", got=kind, expected="tensors, or tuples of them"
+                f"the TorchScript takes or returns no tensor as {name}", got=str(kind), expected="tensors, or tuples of them"
             )
     outputs = ["output"] if len(made) == 1 else [f"output_{index}" for index in range(len(made))]
     return [_untyped(name) for name, _ in fed], [_untyped(name) for name in outputs]

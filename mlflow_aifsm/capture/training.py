@@ -81,7 +81,9 @@ def _groups(optimizer: Any) -> list[Mapping[str, Any]]:
 def _scheduling(scheduler: Any) -> Fact | None:
     if scheduler is None or isinstance(scheduler, bool | str):
         return _stated("training.lr_scheduling", "learning-rate schedule", scheduler)
-    state = {name: value for name, value in vars(scheduler).items() if isinstance(value, int | float) and not name.startswith("_")}
+    state = {
+        name: value for name, value in vars(scheduler).items() if isinstance(value, int | float) and not name.startswith("_")
+    }
     shown = ", ".join(f"{name} {value:g}" for name, value in sorted(state.items()) if name not in ("last_epoch", "verbose"))
     name = type(scheduler).__name__
     text = f"{name} ({shown})" if shown else name

@@ -18,7 +18,7 @@ def templates_command(log: str | None, as_json: bool) -> None:
       mlflow-aifsm templates
       mlflow-aifsm templates --log optimization --json
     """
-    from mlflow_aifsm.record import unstructure
+    from mlflow_aifsm.codec import unstructure
     from mlflow_aifsm.report.json import as_text
     from mlflow_aifsm.report.listing import listing
     from mlflow_aifsm.template import LOGS, load

@@ -20,10 +20,10 @@ def record_conversion(
 ) -> Iterator[Recording]:
     """Records what happens in its body as a Model Conversion Log.
 
-    The body hands over what it made with ``log.output(path)``. A body that raises is logged as failed, and its exception goes on.
+    The body hands over what it made with ``log.output(path)``. A body that raises is logged as failed; its exception goes on.
 
     Args:
-        verified_model: URI of the verified learning model, or its id ``<Model_ID>_<Model_ID_version>`` where it is not in MLflow.
+        verified_model: URI of the verified learning model, or its id ``<Model_ID>_<version>`` where it is not in MLflow.
         converter: Name of the converting package, ``tf2onnx`` for instance; its version and dependencies are captured.
         **where: ``responsible``, ``log_id``, ``run_id``, ``nested``, ``registered_model_name`` as in ``mlflow_aifsm.freeze``.
 

@@ -131,7 +131,9 @@ def _from_result(result: Result, verified: VerifiedModel | None) -> _Input:
 def _from_uri(found: VerifiedModel, verified: VerifiedModel | None) -> _Input:
     entry = found.flavors.get("onnx")
     if entry is None or found.folder is None:
-        raise InputError(f"model {found.uri}", got=f"flavors {', '.join(found.flavors)}", expected="a model of flavor onnx; freeze it first")
+        raise InputError(
+            f"model {found.uri}", got=f"flavors {', '.join(found.flavors)}", expected="a model of flavor onnx; freeze it first"
+        )
     path = found.folder / str(entry["data"])
     ours = found.flavors.get("aifsm", {})
     chain = VerifiedModel(found.uri, found.id, model_id=found.model_id)

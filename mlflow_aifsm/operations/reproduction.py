@@ -1,6 +1,6 @@
 """A conversion done again, in a process of its own: does it give the same bytes, and the same canonical digest?
 
-The canonical digest leaves metadata out, so it may agree where the bytes do not. EASA Concept Paper CM-01 asks for reproducibility.
+The canonical digest leaves metadata out, so it may agree where the bytes do not. EASA CM-01 asks for reproducibility.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mlflow_aifsm.codec import unstructure
 from mlflow_aifsm.facts import Finding, Json
-from mlflow_aifsm.record import Check, Evidence, unstructure
+from mlflow_aifsm.record import Check, Evidence
 from mlflow_aifsm.report.cells import remedy, settled_by
 from mlflow_aifsm.report.summary import verification_line
 from mlflow_aifsm.report.terminal import laid_out

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from mlflow_aifsm.codec import unstructure
 from mlflow_aifsm.digests import FileDigest
 from mlflow_aifsm.facts import Fact, Facts, Finding, Json, State
 from mlflow_aifsm.fill import fill
-from mlflow_aifsm.record import unstructure
 from mlflow_aifsm.report.terminal import laid_out
 from mlflow_aifsm.template import LOGS, load
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mlflow_aifsm.codec import dumps, loads, unstructure
 from mlflow_aifsm.facts import Json
-from mlflow_aifsm.record import Evidence, dumps, loads, unstructure
+from mlflow_aifsm.record import Evidence
 
 
 def write(evidence: Evidence) -> bytes:

@@ -44,6 +44,7 @@ MEASURES: Mapping[str, Mapping[str, Measure]] = {
         "sqnr_db": Measure("Signal to quantization noise ratio, SQNR (dB)"),
         "worst_sample": Measure("Sample with the largest difference", lambda value, _: f"number {value:,.0f}, counted from 0"),
         "non_finite": Measure("Values that are NaN or infinite in one of the two models only"),
+        "samples_seen_before": Measure("Samples that the model was trained or calibrated on"),
     },
     "Decisions": {
         "flips": Measure("Decisions changed", lambda value, samples: f"{value:,.0f} of {samples:,}"),

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Mapping
 from datetime import datetime
 
-from mlflow_aifsm.facts import CATALOGUE, Fact, Json, State
+from mlflow_aifsm.catalogue import CATALOGUE
+from mlflow_aifsm.facts import Fact, Json, State
 from mlflow_aifsm.record import Status
 from mlflow_aifsm.report.blocks import Badge, Mark, Paragraph, Role, Text, Tone
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from mlflow_aifsm.codec import dumps, unstructure
 from mlflow_aifsm.digests import manifest
 from mlflow_aifsm.facts import Json
-from mlflow_aifsm.record import Evidence, Record, dumps, unstructure
+from mlflow_aifsm.record import Evidence, Record
 from mlflow_aifsm.report.formats import write
 from mlflow_aifsm.tracking.keys import MANIFEST, OUTSIDE_MANIFEST, RECORD, REPORT
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mlflow_aifsm.codec import dumps, unstructure
 from mlflow_aifsm.facts import Json
-from mlflow_aifsm.record import dumps, unstructure
 
 SCHEMA_VERSION = 1
 

@@ -1,6 +1,6 @@
 """Cost of a verification: against the bare inference of the passes it must make, and its memory by number of samples.
 
-Run it with ``python tests/benchmarks/verification.py``; ``--samples 10000`` measures the memory of a long one too (some minutes).
+Run it with ``python tests/benchmarks/verification.py``; ``--samples 10000`` measures the memory of a long one too.
 """
 
 from __future__ import annotations
@@ -108,7 +108,10 @@ def main() -> None:
         return
     pairs = [(verified(model, path, 1000), bare(model, path, 1000)) for _ in range(5)]
     ratios = sorted(whole / passes for whole, passes in pairs)
-    print(f"verification / bare passes, 1,000 samples: {statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f}), target {TARGET}")
+    print(
+        f"verification / bare passes, 1,000 samples: {statistics.median(ratios):.2f} "
+        f"({ratios[0]:.2f}–{ratios[-1]:.2f}), target {TARGET}"
+    )
     counts = [1000, *([options.samples] if options.samples else [])]
     for count in counts:
         print(f"peak memory at {count:,} samples: {peak(count) / 2**20:.0f} MiB")

@@ -38,7 +38,9 @@ def test_a_schedule_is_named_with_its_settings() -> None:
     assert told(Training.of(scheduler=False)) == {"training.lr_scheduling": "Not used"}
 
 
-@pytest.mark.parametrize(("given", "text"), [(1.0, "Gradient clipping 1"), (False, "Not used"), ("by value, 0.5", "by value, 0.5")])
+@pytest.mark.parametrize(
+    ("given", "text"), [(1.0, "Gradient clipping 1"), (False, "Not used"), ("by value, 0.5", "by value, 0.5")]
+)
 def test_gradient_clipping_is_as_stated(given: object, text: str) -> None:
     assert told(Training.of(gradient_clipping=given)) == {"training.gradient_clipping": text}
 
@@ -59,10 +61,14 @@ def test_what_is_no_optimizer_is_refused() -> None:
 
 @pytest.mark.usefixtures("experiment")
 def test_a_freeze_prints_it_beside_the_file_and_finds_reused_data(digits: Digits) -> None:
-    training = Training.of(optimizer(weight_decay=0.1), False, gradient_clipping=1.0, data=aifsm.Data(digits.images, name="all digits"))
+    training = Training.of(
+        optimizer(weight_decay=0.1), False, gradient_clipping=1.0, data=aifsm.Data(digits.images, name="all digits")
+    )
     judged = aifsm.Verification(np.concatenate([digits.images[:5], digits.images[:5] * 0.5]), epsilon=1e-4, reason="a test")
     config = aifsm.Onnx(dynamic_shapes="batch")
-    record = aifsm.freeze(digits.model, digits.example, config, verified_model="d_1", training=training, verification=judged).record
+    record = aifsm.freeze(
+        digits.model, digits.example, config, verified_model="d_1", training=training, verification=judged
+    ).record
     clipping = {fact.name: fact.value.text for fact in record.entries["aifsm.elimination.gradient_clipping"].beside}
     assert clipping == {"training.gradient_clipping": "Gradient clipping 1"}
     (finding,) = record.findings

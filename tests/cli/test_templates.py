@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from mlflow_aifsm.cli.main import group
-from mlflow_aifsm.record import structure
+from mlflow_aifsm.codec import structure
 from mlflow_aifsm.template import LOGS, Template, load
 
 

@@ -207,3 +207,9 @@ def test_a_truncated_archive_is_one_line(frozen: aifsm.Result, tmp_path: Path, s
     with pytest.raises(InputError, match="damaged zip archive") as caught:
         measure(path)
     assert "\n" not in str(caught.value)
+
+
+def test_files_that_a_user_packed_beside_the_program_are_no_obstacle(digits: Digits, tmp_path: Path) -> None:
+    program = torch.export.export(digits.model, (digits.example,))
+    torch.export.save(program, tmp_path / "noted.pt2", extra_files={"classes.txt": "zero, one"})
+    assert {fact.name: fact for fact in measure(tmp_path / "noted.pt2").facts}["graph.dropout"].value.short == "inert"

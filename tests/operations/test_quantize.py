@@ -21,7 +21,11 @@ pytestmark = pytest.mark.usefixtures("experiment")
 @pytest.fixture
 def frozen(digits: Digits) -> aifsm.Result:
     return aifsm.freeze(
-        digits.model, digits.example, aifsm.Onnx(dynamic_shapes="batch"), verified_model="digits_1", registered_model_name="digits-f"
+        digits.model,
+        digits.example,
+        aifsm.Onnx(dynamic_shapes="batch"),
+        verified_model="digits_1",
+        registered_model_name="digits-f",
     )
 
 
@@ -37,7 +41,9 @@ def test_the_log_says_what_the_file_holds(digits: Digits, frozen: aifsm.Result) 
     entries = int8.record.entries
     assert entries["aifsm.ptq.precision"].value.data["weights"] == ["int8"]
     assert entries["aifsm.ptq.granularity"].value.data == {"weights": "channelwise", "activations": "layerwise"}
-    assert {entries[f"aifsm.ptq.{key}"].state for key in ("precision", "scheme", "technique", "granularity")} == {State.MEASURED}
+    assert {entries[f"aifsm.ptq.{key}"].state for key in ("precision", "scheme", "technique", "granularity")} == {
+        State.MEASURED
+    }
     assert entries["aifsm.calibration.method"].value.data["consumed"] == 300
     assert value(int8, "aifsm.optimization.input_id") == frozen.log_id
     assert int8.record.input_sha256 == frozen.record.output_sha256
@@ -67,7 +73,10 @@ def test_nncf_gets_its_own_keywords_verbatim(digits: Digits, frozen: aifsm.Resul
         preset="mixed",
         subset_size=20,
         ignored_scope={"types": ["Gemm"]},
-        advanced_parameters={"disable_bias_correction": True, "activations_range_estimator_params": {"max": {"statistics_type": "max"}}},
+        advanced_parameters={
+            "disable_bias_correction": True,
+            "activations_range_estimator_params": {"max": {"statistics_type": "max"}},
+        },
     )
     native = aifsm.NNCF(
         preset=nncf.QuantizationPreset.MIXED,

@@ -8,8 +8,9 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
+from mlflow_aifsm.codec import dumps
 from mlflow_aifsm.errors import InputError
-from mlflow_aifsm.record import Evidence, Record, dumps
+from mlflow_aifsm.record import Evidence, Record
 from mlflow_aifsm.report import formats, markdown
 from tests.report import hostile, samples
 from tests.report.test_html import Page

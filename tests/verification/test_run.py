@@ -13,7 +13,8 @@ import pytest
 import torch
 from onnx import helper
 
-from mlflow_aifsm.record import VerificationResult, dumps, loads, structure, unstructure
+from mlflow_aifsm.codec import dumps, loads, structure, unstructure
+from mlflow_aifsm.record import VerificationResult
 from mlflow_aifsm.samples import Data, Samples
 from mlflow_aifsm.verification.criterion import CONVERSION, OPTIMIZATION, Verification
 from mlflow_aifsm.verification.run import verify
