@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
 
 from mlflow_aifsm import lineage, scratch
 from mlflow_aifsm.backends import exporters, pt2, torchscript
@@ -132,6 +133,8 @@ def _convert(log: Recording, source: SourceModel, asked: Onnx | Pt2, replay: Jso
     log.add(package_fact("converter.packages", PACKAGES[tool]))
     if isinstance(asked, Onnx) and asked.opset is not None:
         log.add(captured("asked.opset", f"opset {asked.opset}", asked.opset, source="argument config"))
+    if isinstance(source.model, ExportedProgram) and asked.dynamic_shapes is not None:
+        log.note("Dynamic shapes were asked for; an exported program keeps the axes that it was exported with.")
     exported = exported_file(source, asked)
     log.call("converter.call", exported.function, exported.arguments, exported.given, replay)
     if exported.stripped:

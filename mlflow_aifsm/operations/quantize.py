@@ -18,12 +18,15 @@ from mlflow_aifsm.capture.onnx_graph import file_set
 from mlflow_aifsm.digests import FileDigest, set_digest
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Finding, State, captured, not_applicable
+from mlflow_aifsm.flavor import EXTRAS
 from mlflow_aifsm.hooks.context import record_optimization
 from mlflow_aifsm.lineage import VerifiedModel
 from mlflow_aifsm.operations.configs import FOR_ONNXRUNTIME, NNCF
+from mlflow_aifsm.record import Record
 from mlflow_aifsm.recording import Recording
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.samples import Samples
+from mlflow_aifsm.tracking.keys import RECORD
 from mlflow_aifsm.verification.criterion import OPTIMIZATION, Verification
 from mlflow_aifsm.verification.session import OnnxSession
 
@@ -136,8 +139,14 @@ def _from_uri(found: VerifiedModel, verified: VerifiedModel | None) -> _Input:
         )
     path = found.folder / str(entry["data"])
     ours = found.flavors.get("aifsm", {})
-    chain = VerifiedModel(found.uri, found.id, model_id=found.model_id)
+    chain = VerifiedModel(found.uri, _subject(found), model_id=found.model_id)
     return _Input(path, file_set(path), verified or chain, str(ours.get("log_id", "")))
+
+
+def _subject(found: VerifiedModel) -> str:
+    """The verified learning model that a frozen model was made of, as its record says; its own id where it has no record."""
+    record = found.folder / EXTRAS / RECORD if found.folder else None
+    return Record.from_json(record.read_bytes()).subject if record and record.is_file() else found.id
 
 
 def _optimize(log: Recording, path: Path, session: OnnxSession, samples: Samples, asked: NNCF) -> None:

@@ -106,8 +106,10 @@ def test_a_model_is_taken_however_it_is_named(digits: Digits, frozen: aifsm.Resu
         "logged": frozen.model_uri,
         "proto": onnx.load(frozen.path),
     }[source]
-    int8 = aifsm.quantize(given, digits.images[:20], aifsm.NNCF(subset_size=20), verified_model="digits_1")
+    named = None if source in ("uri", "logged") else "digits_1"
+    int8 = aifsm.quantize(given, digits.images[:20], aifsm.NNCF(subset_size=20), verified_model=named)
     assert value(int8, "aifsm.ptq.precision").startswith("Weights int8")
+    assert int8.log_id.startswith("digits_1-MO-")
     expected = frozen.log_id if source in ("uri", "logged") else "digits_1"
     assert value(int8, "aifsm.optimization.input_id") == expected
 
@@ -115,9 +117,12 @@ def test_a_model_is_taken_however_it_is_named(digits: Digits, frozen: aifsm.Resu
 def test_what_cannot_be_quantized_is_refused_before_a_run_starts(digits: Digits, experiment: str) -> None:
     with pytest.raises(InputError, match="cannot quantize this model"):
         aifsm.quantize(digits.model, digits.images)
+    archive = aifsm.freeze(digits.model, digits.example, aifsm.Pt2(), verified_model="digits_1")
+    with pytest.raises(InputError, match="is a pt2 archive, no ONNX file"):
+        aifsm.quantize(archive, digits.images)
     with pytest.raises(InputError, match="subset_size"):
         aifsm.NNCF(subset_size=0)
-    assert mlflow.search_runs([experiment]).empty
+    assert len(mlflow.search_runs([experiment])) == 1
 
 
 def test_what_nncf_refuses_is_one_line_and_a_failed_log(digits: Digits, frozen: aifsm.Result, experiment: str) -> None:
