@@ -48,6 +48,7 @@ def _catalogue() -> dict[str, FactType]:
         FactType("graph.inputs", "names, types and shapes of the file's inputs"),
         FactType("graph.outputs", "names, types and shapes of the file's outputs"),
         FactType("graph.opset", "operator set version of the file"),
+        FactType("graph.precision", "types in which the file stores its weights", "number of values by type"),
         FactType("graph.producer", "producer name and version in the file"),
         FactType("graph.operators", "number of nodes by operator type", "count"),
         FactType("graph.size", "bytes of the file and its external data", "bytes", "aifsm.size"),

@@ -49,11 +49,13 @@ def manifest(folder: Path, skip: Iterable[str] = ()) -> tuple[FileDigest, ...]:
 
     Args:
         folder: The folder to walk; symbolic links to files are followed, as MLflow follows them.
-        skip: Relative POSIX paths to leave out.
+        skip: Relative POSIX paths to leave out; one that ends in ``/`` leaves out a whole folder.
     """
     left_out = set(skip)
+    folders = tuple(name for name in left_out if name.endswith("/"))
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    kept = (name for name in names if name.as_posix() not in left_out and not IGNORED.intersection(name.parts))
+    listed = (name for name in names if name.as_posix() not in left_out and not name.as_posix().startswith(folders))
+    kept = (name for name in listed if not IGNORED.intersection(name.parts))
     return tuple(sorted(file_digest(folder / name, name.as_posix()) for name in kept))
 
 

@@ -13,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Finding, Source, State, Value, not_recorded
-from mlflow_aifsm.lineage import REGISTERED, UNREGISTERED, VerifiedModel, resolve
+from mlflow_aifsm.lineage import REGISTERED, UNREGISTERED, Relation, VerifiedModel, resolve
 from mlflow_aifsm.tracking.connection import client, speaking
 from mlflow_aifsm.tracking.write import version_tags
 
@@ -68,20 +68,29 @@ def verified(model: VerifiedModel) -> Fact | None:
     """
     if model.id == UNREGISTERED or not model.uri or not is_version(model.uri):
         return None
-    tags = _version(model).tags
+    tags, other = _version(model).tags, _other(model)
     if EVIDENCE not in tags:
         remedy = f"mlflow-aifsm declare {model.uri} verified='URI of the verification' --by 'NAME'"
-        return not_recorded("input.verified", f"nobody declared that {model.uri} passed its verification", remedy)
+        return not_recorded("input.verified", f"nobody declared that {model.uri} passed its verification", remedy, other)
     same = tags.get(SHA256) == model.sha256
-    text = f"Verified: {tags[EVIDENCE]}; the digest of the files {'agrees' if same else 'differs'}"
-    finding = Finding(
+    text = f"Verified: {tags[EVIDENCE]}; the digest of the registered files {'agrees' if same else 'differs'}; {model.relation}"
+    changed = Finding(
         "input_changed_after_verification",
         asked=f"sha256 {tags.get(SHA256, 'unknown')}",
         measured=f"sha256 {model.sha256}",
         effect="what was converted is not what was verified",
     )
     source = Source(f"registered model {model.uri}", tags.get(BY, ""), tags.get(AT, ""))
-    return Fact("input.verified", State.DECLARED, Value(text, dict(tags)), source, () if same else (finding,))
+    return Fact("input.verified", State.DECLARED, Value(text, dict(tags)), source, (*other, *(() if same else (changed,))))
+
+
+def _other(model: VerifiedModel) -> tuple[Finding, ...]:
+    if model.relation is not Relation.DIFFERENT:
+        return ()
+    effect = "what was converted is not the model that is named as verified"
+    return (
+        Finding("input_is_another_model", asked=f"the parameters of {model.uri}", measured="other parameters", effect=effect),
+    )
 
 
 def _version(model: VerifiedModel) -> ModelVersion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ UNREGISTERED = "unregistered"
 """Id of a verified learning model that nobody registered."""
 
 
+class Relation(StrEnum):
+    """How what was converted relates to the files of the verified model."""
+
+    LOADED = "the conversion loaded these files"
+    SAME = "the converted module has the same parameters"
+    DIFFERENT = "the converted module has other parameters"
+    UNSEEN = "whether they are what was converted was not seen"
+
+
 @dataclass(frozen=True, slots=True)
 class VerifiedModel:
     """A model of the registry, a logged model, or one of a run.
@@ -35,6 +45,7 @@ class VerifiedModel:
         model_id: MLflow's logged model (``m-…``), if it is one.
         run_id: The run that logged it.
         flavors: MLflow's flavors of it.
+        relation: How what is converted relates to its files.
     """
 
     uri: str
@@ -44,11 +55,23 @@ class VerifiedModel:
     model_id: str = ""
     run_id: str = ""
     flavors: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    relation: Relation = Relation.UNSEEN
 
     @property
     def sha256(self) -> str:
         """Digest of its file set; empty where the files were not fetched."""
         return set_digest(self.files) if self.files else ""
+
+
+def named(model: str | None) -> VerifiedModel | None:
+    """The verified model that a caller names: by URI, resolved; by id, where it is not in MLflow; or None.
+
+    Raises:
+        NotFoundError: If the URI names no model.
+    """
+    if not model:
+        return None
+    return resolve(model) if ":/" in model else VerifiedModel("", model)
 
 
 def resolve(uri: str) -> VerifiedModel:

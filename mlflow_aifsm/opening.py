@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import re
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from mlflow_aifsm import config as settings
@@ -17,6 +19,7 @@ from mlflow_aifsm.record import Supersedes
 from mlflow_aifsm.recording import Recording
 from mlflow_aifsm.template import Template, load
 from mlflow_aifsm.tracking import read, write
+from mlflow_aifsm.tracking.write import Place
 
 ID = re.compile(r"[\w.\-]{1,200}", re.ASCII)
 """What a log id may be made of: it stands in tags, file names and search filters."""
@@ -58,45 +61,60 @@ def opened(
         _check_id(log_id, config)
     made_at = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
     older = read.latest_by_log_id(log, log_id) if log_id else None
-    with _CLAIMING:
-        place = write.place(log, run_id, nested)
-        identity = log_id or f"{model.id if model else UNREGISTERED}-{template.code}-{place.run_id[:8]}"
-        write.claim(log, place.run_id, identity)
-    recording = Recording(
-        template,
-        place,
-        identity,
-        made_at,
-        config,
-        source_code(),
-        subject=model.id if model else UNREGISTERED,
-        registered_model_name=registered_model_name,
-        source_uri=model.uri if model else "",
-        supersedes=Supersedes(*older) if older else None,
-    )
-    recording.add(*_head(recording, template, given=log_id is not None), _responsible(responsible, config))
-    recording.add(_input(model, input_id))
+    with _claimed(log, run_id, nested, lambda place: log_id or _derived(model, template, place)) as place:
+        recording = Recording(
+            template,
+            place,
+            log_id or _derived(model, template, place),
+            made_at,
+            config,
+            source_code(),
+            subject=model.id if model else UNREGISTERED,
+            registered_model_name=registered_model_name,
+            source_uri=model.uri if model else "",
+            supersedes=Supersedes(*older) if older else None,
+        )
+        recording.add(*_head(recording, template, given=log_id is not None), _responsible(responsible, config))
+        recording.add(_input(model, input_id))
     if place.parent:
         recording.note(f"Run {place.parent} holds a {log} log already; this one is in its child run {place.run_id}.")
     return recording
 
 
-def _check_id(log_id: str, config: Config) -> None:
-    pattern = re.compile(config.id_pattern) if config.id_pattern else ID
-    if not ID.fullmatch(log_id) or not pattern.fullmatch(log_id):
-        raise InputError(f"log id '{log_id}'", expected=f"a match of {pattern.pattern}")
+@contextmanager
+def _claimed(log: str, run_id: str | None, nested: bool | None, identity: Callable[[Place], str]) -> Iterator[Place]:  # noqa: FBT001
+    """The run for a log, claimed for it; where the log cannot be begun after all, it is ended again."""
+    with _CLAIMING:
+        place = write.place(log, run_id, nested)
+        with _ended(place):
+            free = write.claim(log, place.run_id, identity(place))
+        if not free and nested is False:
+            raise write.occupied(log, place.run_id)
+        if not free:
+            place = write.place(log, place.run_id, nested=True)
+            with _ended(place):
+                write.claim(log, place.run_id, identity(place))
+    with _ended(place):
+        yield place
 
 
-def _head(recording: Recording, template: Template, *, given: bool) -> tuple[Fact, ...]:
-    origin = "argument log_id" if given else "derived from the verified model and the run"
-    return (
-        captured("log.id", recording.log_id, source=origin),
-        captured("log.date", recording.made_at, source="clock of the host"),
-        captured("log.phase", "Inference Management", source=f"template {template.id} v{template.version}"),
-    )
+@contextmanager
+def _ended(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            write.end(place, failed=True)
+        raise
 
 
-def _responsible(given: str | None, config: Config) -> Fact:
+def _derived(model: VerifiedModel | None, template: Template, place: Place) -> str:
+    """An id for a log that was given none; it names files, so that it has no letter that a path would take for its own."""
+    subject = re.sub(r"[^\w.\-]", "-", model.id if model else UNREGISTERED, flags=re.ASCII)
+    return f"{subject[:150]}-{template.code}-{place.run_id[:8]}"
+
+
+ible(given: str | None, config: Config) -> Fact:
     if given:
         return captured("log.responsible", given, source="argument responsible")
     if config.responsible:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_aifsm import flavor, registry, scratch
 from mlflow_aifsm.errors import AifsmError, TrackingError
-from mlflow_aifsm.record import Record
+from mlflow_aifsm.record import Record, Status
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.tracking import keys, write
 from mlflow_aifsm.tracking.connection import speaking
-from mlflow_aifsm.tracking.staging import Attachments, spool, stage
+from mlflow_aifsm.tracking.staging import Attachments, keep, spool, stage
 from mlflow_aifsm.tracking.write import Place, UsedData
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,13 @@ class Parcel:
         return self.record.template.log
 
     @property
-    def delivered_files(self) -> list[Path]:
-        """The delivered file with all that lies beside it."""
-        return [self.delivered.parent / file.path for file in self.record.output_files] if self.delivered else []
+    def delivered_files(self) -> dict[str, Path]:
+        """The delivered file with all that lies beside it, by path relative to its folder."""
+        return {file.path: self.delivered.parent / file.path for file in self.record.output_files} if self.delivered else {}
 
 
 def publish(parcel: Parcel) -> Result:
-    """Writes params, model, artifacts, metrics and tags, in this order, and ends the run if it was started for the log.
+    """Writes params, model, artifacts, version, metrics and tags, in this order, and ends the run if it was started for it.
 
     Raises:
         TrackingError: If MLflow refuses; record and delivered file then lie on disk, and the message says where.
@@ -66,14 +69,15 @@ def publish(parcel: Parcel) -> Result:
         result = _written(parcel, stage(scratch.folder(), parcel.record, parcel.attachments))
         write.end(parcel.place, failed=False)
     except Exception as error:
-        kept = _kept(parcel, error)
-        _close(parcel)
-        raise kept from error
+        raise _lost(parcel, error) from error
+    except BaseException as interrupt:
+        _logger.warning("%s", _lost(parcel, interrupt))
+        raise
     return result
 
 
 def publish_failure(parcel: Parcel) -> None:
-    """Writes the log of an operation that failed: what was known by then, without a model.
+    """Writes the log of an operation that failed: what was known by then, without a model; a delivered file stays on disk.
 
     Raises:
         TrackingError: If MLflow refuses; the record then lies on disk.
@@ -86,9 +90,32 @@ def publish_failure(parcel: Parcel) -> None:
         write.artifacts(run_id, parcel.log, staged, ())
         write.conclusion(run_id, index.tags, {}, 0, None)
     except Exception as error:
-        raise _kept(parcel, error) from error
+        raise _lost(parcel, error) from error
+    rescue(parcel.place, record.log_id, parcel.delivered_files, parcel.spool)
+
+
+def rescue(place: Place, log_id: str, files: Mapping[str, Path], folder: Path) -> None:
+    """Keeps delivered files that no model holds, says where in a warning, and ends the run as failed.
+
+    Args:
+        place: The run.
+        log_id: Id of the log.
+        files: Files by path relative to the delivered file's folder.
+        folder: The spool.
+    """
+    try:
+        if files:
+            said = _saved(folder / log_id, files) or _saved(scratch.keep(scratch.folder()) / log_id, files)
+            _logger.warning("log %s failed; %s", log_id, said or "its delivered file cannot be kept: the disk refuses")
     finally:
-        _close(parcel)
+        _close(place)
+
+
+def _saved(destination: Path, files: Mapping[str, Path]) -> str:
+    try:
+        return f"its delivered file is kept in {keep(destination, files).resolve()}"
+    except OSError:
+        return ""
 
 
 def _written(parcel: Parcel, staged: Path) -> Result:
@@ -97,15 +124,29 @@ def _written(parcel: Parcel, staged: Path) -> Result:
     index = keys.index(record, record.status, digest)
     write.params(run_id, index.params)
     model_uri, model_id = _model(parcel, staged, digest)
-    version_uri = ""
-    if parcel.registered_model_name and model_uri:
-        version_uri = registry.register(parcel.registered_model_name, model_uri, record, digest, parcel.source_uri).uri
     write.inputs(run_id, parcel.data, parcel.model_ids)
     write.artifacts(run_id, log, staged, list(parcel.attachments.tables))
-    places = {keys.tag(log, "model_uri"): model_uri, keys.tag(log, "model_version"): version_uri}
+    # a version is made when all its evidence is there: what stands in a registry is taken for finished
+    version = None
+    if parcel.registered_model_name and model_uri:
+        version = registry.register(parcel.registered_model_name, model_uri, record, digest, parcel.source_uri)
+    places = {keys.tag(log, "model_uri"): model_uri, keys.tag(log, "model_version"): version.uri if version else ""}
     tags = {**index.tags, **{key: uri for key, uri in places.items() if uri}}
-    write.conclusion(run_id, tags, parcel.metrics, keys.STEP[log], model_id)
-    return Result(parcel.delivered, run_id, record.log_id, model_uri, version_uri, record)
+    with _withdrawn(version, log):
+        write.conclusion(run_id, tags, parcel.metrics, keys.STEP[log], model_id)
+    return Result(parcel.delivered, run_id, record.log_id, model_uri, version.uri if version else "", record)
+
+
+@contextmanager
+def _withdrawn(version: registry.Version | None, log: str) -> Iterator[None]:
+    """Marks a version as failed where its run cannot be concluded."""
+    try:
+        yield
+    except BaseException:
+        if version is not None:
+            with suppress(Exception):
+                write.version_tags(version.name, version.version, {keys.tag(log, "status"): str(Status.FAILED)})
+        raise
 
 
 def _model(parcel: Parcel, staged: Path, digest: str) -> tuple[str, str | None]:
@@ -121,7 +162,10 @@ def _model(parcel: Parcel, staged: Path, digest: str) -> tuple[str, str | None]:
             step=keys.STEP[parcel.log],
             extras=(staged / keys.RECORD, staged / keys.MANIFEST),
             facts={"log_id": record.log_id, "run_id": run_id, "record_sha256": digest, "sha256": record.output_sha256},
-            tags={keys.tag(parcel.log, "log_id"): record.log_id, "aifsm.precision": registry.precision(record)},
+            tags={
+                keys.tag(parcel.log, "log_id"): record.log_id,
+                "aifsm.precision": registry.precision(record) or "not recorded",
+            },
         )
     return f"models:/{info.model_id}", str(info.model_id)
 
@@ -131,13 +175,21 @@ def _model_name(name: str) -> str:
     return "".join("-" if letter in "/:.%\"'" else letter for letter in name)
 
 
-def _close(parcel: Parcel) -> None:
+def _close(place: Place) -> None:
     """Ends the run as failed, where that can be said; what went wrong before is what the caller must see."""
-    with suppress(AifsmError):
-        write.end(parcel.place, failed=True)
+    with suppress(Exception):
+        write.end(place, failed=True)
 
 
-def _kept(parcel: Parcel, error: Exception) -> AifsmError:
+def _lost(parcel: Parcel, error: BaseException) -> AifsmError:
+    """Keeps what was made, ends the run as failed, and gives the error that says both."""
+    try:
+        return _kept(parcel, error)
+    finally:
+        _close(parcel.place)
+
+
+def _kept(parcel: Parcel, error: BaseException) -> AifsmError:
     """Keeps what was made on disk and says where: in the spool, or, where that is full or closed, in a temporary folder."""
     kept = _spooled(parcel, parcel.spool) or _spooled(parcel, None)
     reason = error.what if isinstance(error, AifsmError) else f"{type(error).__name__}: {error}"
@@ -152,6 +204,7 @@ def _spooled(parcel: Parcel, folder: Path | None) -> str:
     try:
         place = folder or scratch.keep(scratch.folder())
         place = spool(place / parcel.record.log_id, parcel.record, parcel.attachments, files).resolve()
-    except OSError:
+    except Exception as error:  # noqa: BLE001
+        _logger.debug("log %s cannot be kept in %s: %s", parcel.record.log_id, folder or "a temporary folder", error)
         return ""
     return f"record and delivered file are kept in {place}" if files else f"the record is kept in {place}"

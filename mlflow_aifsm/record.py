@@ -17,6 +17,8 @@ from mlflow_aifsm.facts import Fact, Finding, Json, Source, State, Value, jsonab
 from mlflow_aifsm.template import Field, Template
 
 SCHEMA_VERSION = 1
+NO_LIMIT = "no limit was set"
+"""How the criterion of a verification begins that nothing limited."""
 
 
 class Status(StrEnum):
@@ -73,8 +75,9 @@ class VerificationResult:
     """Outcome of running the delivered model against its criterion.
 
     Attributes:
-        passed: Whether the criterion held on every sample.
-        criterion: ``exact`` or ``approximate`` (ED-324 6.4.3.6e), or the limits that were set.
+        passed: Whether the criterion held on every sample. Where none was set (``judged`` is False) it says no more than that
+            the outputs were finite, and repeatable where that was probed.
+        criterion: ``exact`` or ``approximate`` (ED-324 6.4.3.6e), the limits that were set, or that none was.
         metric: What was compared with ``epsilon``.
         epsilon: The largest value that passes, in output units.
         reason: Why this epsilon; empty if nobody gave one.
@@ -105,6 +108,18 @@ class VerificationResult:
     def __post_init__(self) -> None:
         object.__setattr__(self, "numbers", jsonable(self.numbers))
         object.__setattr__(self, "epsilon", None if self.epsilon is None else float(self.epsilon))
+
+    @property
+    def judged(self) -> bool:
+        """Whether any limit was in force; outputs that nothing limits were run, not verified."""
+        return not self.criterion.startswith(NO_LIMIT)
+
+    @property
+    def verdict(self) -> str:
+        """What the run showed, and where: ``verified on this host``, ``run on this host, no criterion set``."""
+        if self.passed and not self.judged:
+            return f"run on {self.target}, no criterion set"
+        return f"{'verified' if self.passed else 'verification failed'} on {self.target}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +209,9 @@ class Record:
     def _verified(self) -> str:
         if self.verification is None:
             return "not verified"
-        outcome = "verified" if self.verification.passed else "verification failed"
-        return f"{outcome} on {self.verification.target}" + (" only" if self.verification.target == "this host" else "")
+        result = self.verification
+        unjudged = result.passed and not result.judged
+        return result.verdict + (" only" if result.target == "this host" and not unjudged else "")
 
     def to_json(self) -> bytes:
         """The record as UTF-8 JSON; equal records give equal bytes.

@@ -7,7 +7,9 @@ body that raises is logged as failed, and its exception goes on.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -250,19 +252,35 @@ class Recording:
         Raises:
             TrackingError: If MLflow refuses; record and delivered file then lie on disk, and the message says where.
         """
-        self.result = publishing.publish(self._whole(self.record()))
+        try:
+            parcel = self._whole(self.record())
+        except BaseException as error:
+            self.abort(error)
+            raise
+        self.result = publishing.publish(parcel)
         if not self.config.quiet:
-            print(self.result)  # noqa: T201
+            _say(str(self.result))
         return self.result
 
     def abort(self, error: BaseException) -> None:
         """Logs that the operation failed, and why. Raises nothing: the caller's exception is the one to be seen."""
         words = " ".join(str(error).split())
         try:
-            failed = self.record(failure=f"{type(error).__name__}: {words}".removesuffix(": "))
-            publishing.publish_failure(self._whole(failed))
+            parcel = self._whole(self.record(failure=f"{type(error).__name__}: {words}".removesuffix(": ")))
+        except Exception as second:  # noqa: BLE001
+            _logger.warning("log %s has no record: %s: %s", self.log_id, type(second).__name__, second)
+            publishing.rescue(self.place, self.log_id, self._delivered_files(), Path(self.config.spool))
+            return
+        try:
+            publishing.publish_failure(parcel)
         except Exception as second:  # noqa: BLE001
             _logger.warning("%s", second)
+
+    def _delivered_files(self) -> dict[str, Path]:
+        if self.delivered is None:
+            return {}
+        named = [file.path for file in self.measurement.files] if self.measurement else [self.delivered.name]
+        return {name: self.delivered.parent / name for name in named}
 
     def _whole(self, record: Record) -> Parcel:
         return Parcel(
@@ -287,6 +305,13 @@ class Recording:
         pinned = "".join(f"{name}=={number}\n" for name, number in packages.items()).encode()
         tables = {name: rows for name, rows in (self.measurement.tables if self.measurement else {}).items() if rows}
         return Attachments({"packages.txt": pinned, **self.source.files()}, documents, tables)
+
+
+def _say(text: str) -> None:
+    """Prints what a terminal of any encoding can show; a log that is written is not lost for a closed pipe."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    with suppress(OSError, ValueError):
+        print(text.encode(encoding, errors="replace").decode(encoding))  # noqa: T201
 
 
 def _source_data(source: SourceCode) -> dict[str, Json]:

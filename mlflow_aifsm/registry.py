@@ -84,7 +84,7 @@ def description(record: Record, source_uri: str) -> str:
     made_from = f", made from `{source_uri}`" if source_uri else ""
     delivered = f"sha256 `{record.output_sha256}` · " if record.output_sha256 else ""
     return "\n\n".join((
-        f"**{precision(record).capitalize()}**{made_from}",
+        f"**{precision(record).capitalize() or 'Precision not recorded'}**{made_from}",
         f"**{record.template.title} `{record.log_id}`: {record.status}**",
         record.state_line,
         f"Verification {verification_line(record.verification)}",
@@ -94,8 +94,8 @@ def description(record: Record, source_uri: str) -> str:
 
 
 def precision(record: Record) -> str:
-    """Precision of the delivered model in short: ``float`` for a conversion, what the file tells for an optimization."""
-    return _brief(record, "aifsm.ptq.precision") or "float"
+    """Precision of the delivered model in short, as the file tells; empty where its log does not say."""
+    return _brief(record, "aifsm.ptq.precision") or _brief(record, "aifsm.conversion.precision")
 
 
 def _brief(record: Record, key: str) -> str:

@@ -8,6 +8,7 @@ under a name in a file, have equal digests, and an overlap of two data sets show
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -59,6 +60,7 @@ class Samples:
         self._labels = None if data.labels is None else as_array(data.labels)
         self._names: tuple[str, ...] = ()
         self._digests: bytes | None = None
+        self._most = sys.maxsize
 
     @staticmethod
     def of(source: Any) -> Samples:
@@ -70,6 +72,12 @@ class Samples:
         if isinstance(source, Samples):
             return source
         return Samples(source if isinstance(source, Data) else Data(source))
+
+    def first(self, most: int) -> Samples:
+        """The first ``most`` of these samples: what is not read is no part of what was used."""
+        limited = Samples(self._data)
+        limited._most = most
+        return limited
 
     def batches(
         self, size: int, input_names: Sequence[str], ranks: Mapping[str, int] | None = None
@@ -147,6 +155,8 @@ class Samples:
                 seen += _sample_digest(sample)
                 yield self._prepared(sample), self._label(index, label)
                 index += 1
+                if index == self._most:
+                    return
         if self._labels is not None and index != len(self._labels):
             raise InputError("labels do not fit the samples", got=f"{len(self._labels)} labels", expected=f"{index}")
 

@@ -12,7 +12,7 @@ from mlflow_aifsm import identity, lineage
 from mlflow_aifsm.errors import InputError, NotFoundError
 from mlflow_aifsm.facts import State
 from mlflow_aifsm.review import declare_all
-from tests.models import Digits
+from tests.models import Digits, DigitsNet
 
 pytestmark = pytest.mark.usefixtures("experiment")
 
@@ -45,7 +45,9 @@ def test_a_declared_version_carries_the_digest_and_a_conversion_compares_it(regi
     identity.stamp(registered, "doc://verification-17", "A. Ito")
     state, text, findings = beside(registered)
     assert state is State.DECLARED
-    assert text == "Verified: doc://verification-17; the digest of the files agrees"
+    assert (
+        text == "Verified: doc://verification-17; the digest of the registered files agrees; the conversion loaded these files"
+    )
     assert findings == []
 
 
@@ -82,3 +84,29 @@ def test_a_declaration_on_a_log_reaches_the_registered_version(digits: Digits, t
     assert version.tags["aifsm.conversion.status"] == "complete"
     assert "0 findings open" in version.description
     assert aifsm.load_record(frozen.run_id).entries["aifsm.conversion.input_id"].value.text == "digits_4\u2028\udc80"
+
+
+def test_a_module_is_compared_with_the_registered_model_it_is_said_to_be(digits: Digits, registered: str) -> None:
+    identity.stamp(registered, "doc://verification-17", "A. Ito")
+    same = aifsm.freeze(digits.model, digits.example, verified_model=registered).record
+    assert "the converted module has the same parameters" in verification_of(same)
+    assert same.findings == ()
+    other = DigitsNet().eval()
+    record = aifsm.freeze(other, digits.example, verified_model=registered).record
+    assert "the converted module has other parameters" in verification_of(record)
+    assert [finding.code for finding in record.findings] == ["input_is_another_model"]
+
+
+def test_of_a_conversion_elsewhere_it_is_not_known_what_was_converted(digits: Digits, registered: str, tmp_path: Path) -> None:
+    identity.stamp(registered, "doc://verification-17", "A. Ito")
+    frozen = aifsm.freeze(digits.model, digits.example, verified_model="d_1")
+    with aifsm.record_conversion(verified_model=registered, converter="vendor-tool") as log:
+        log.output(frozen.path)
+    assert "whether they are what was converted was not seen" in verification_of(log.finished.record)
+    entry = log.finished.record.entries["aifsm.conversion.framework"]
+    assert "vendor-tool was named; it is not installed here" in entry.reason
+
+
+def verification_of(record: aifsm.Record) -> str:
+    beside = record.entries["aifsm.conversion.input_id"].beside
+    return next(fact.value.text for fact in beside if fact.name == "input.verified")

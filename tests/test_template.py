@@ -71,6 +71,7 @@ OPEN_ROWS = {
         ("Verified Learning Model", "Baseline metrics"),
         ("Elimination of Training-Specific Operations", "Other training-specific operations"),
         ("Loading and Converting the Verified Learning Model", "ONNX operator set"),
+        ("Loading and Converting the Verified Learning Model", "Precision of the stored weights"),
     ],
     "optimization": [],
 }

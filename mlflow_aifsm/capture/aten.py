@@ -112,7 +112,7 @@ def _state(tensors: Sequence[str], source: str) -> Fact:
     name, found = "graph.lr_scheduling", [tensor for tensor in tensors if STATE.search(tensor.lower())]
     if found:
         return _left_named(name, found, "optimizer or schedule state", "the file ships state of the training loop", source)
-    return _eliminated(name, f"no optimizer or schedule state among {len(tensors)} tensors", source)
+    return _eliminated(name, f"no name of optimizer or schedule state among {len(tensors)} tensors", source)
 
 
 def _weight_regularization(calls: Sequence[Call], tensors: Sequence[str], source: str) -> Fact:
@@ -123,7 +123,7 @@ def _weight_regularization(calls: Sequence[Call], tensors: Sequence[str], source
     if found:
         effect = "weights are computed from a reparametrization at run time"
         return _left_named(name, found, "reparametrized weights", effect, source)
-    text = f"no loss among {len(calls)} operator calls, no mask or reparametrization among {len(tensors)} tensors"
+    text = f"no loss among {len(calls)} operator calls, no name of a mask or reparametrization among {len(tensors)} tensors"
     return _eliminated(name, text, source)
 
 

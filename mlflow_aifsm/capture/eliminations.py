@@ -113,7 +113,7 @@ def _lr_scheduling(file: OnnxFile) -> Fact:
     if found:
         effect = "the file ships state of the training loop"
         return _left_weights(file, "graph.lr_scheduling", found, "optimizer or schedule state", effect)
-    return _eliminated(file, "graph.lr_scheduling", f"no optimizer or schedule state among {len(weights)} initializers")
+    return _eliminated(file, "graph.lr_scheduling", f"no name of optimizer or schedule state among {len(weights)} initializers")
 
 
 def _weight_regularization(file: OnnxFile) -> Fact:
@@ -126,7 +126,7 @@ def _weight_regularization(file: OnnxFile) -> Fact:
     if found:
         effect = "weights are computed from a reparametrization at run time"
         return _left_weights(file, name, found, "reparametrized weights", effect)
-    text = f"no loss node among {_all(file)}, no mask or reparametrization among {len(weights)} initializers"
+    text = f"no loss node among {_all(file)}, no name of a mask or reparametrization among {len(weights)} initializers"
     return _eliminated(file, name, text)
 
 

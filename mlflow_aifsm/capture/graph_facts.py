@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from pathlib import Path
 
 from mlflow_aifsm.capture.canonical import canonical_digest
 from mlflow_aifsm.capture.eliminations import eliminations
-from mlflow_aifsm.capture.onnx_graph import OnnxFile, inputs_outputs, opened
+from mlflow_aifsm.capture.onnx_graph import OnnxFile, initializers, inputs_outputs, opened
+from mlflow_aifsm.capture.onnx_tensors import type_name
+from mlflow_aifsm.capture.weight_types import precision
 from mlflow_aifsm.facts import Fact, Json, measured, not_recorded
 
 SOURCE_PATH = re.compile(r"""File ["'](/|[A-Za-z]:[\\/])""")
@@ -29,6 +32,7 @@ def facts(source: Path | OnnxFile) -> list[Fact]:
         _opset(file),
         _producer(file),
         _operators(file),
+        precision(((type_name(item.data_type), math.prod(item.dims)) for item in initializers(file.model)), file.source),
         _size(file),
         measured("graph.canonical_digest", digest := canonical_digest(file), digest, source=file.source, short=digest[:12]),
         _source_paths(file),
@@ -69,9 +73,10 @@ def _size(file: OnnxFile) -> Fact:
 
 
 def _source_paths(file: OnnxFile) -> Fact:
-    found = [node for node in file.nodes if any(SOURCE_PATH.search(item.value) for item in node.metadata_props)]
+    written = ((node, (node.doc_string, *(item.value for item in node.metadata_props))) for node in file.nodes)
+    found = [node for node, texts in written if any(map(SOURCE_PATH.search, texts))]
     name, count = "graph.source_paths", len(found)
     if not found:
-        return measured(name, "No absolute source path in the file", 0, source=file.source, short="none")
+        return measured(name, "No stack trace with an absolute path in the file", 0, source=file.source, short="none")
     text = f"{count} of {len(file.nodes)} nodes name absolute source paths in their metadata, which is no part of the model"
     return measured(name, text, count, source=file.source, short="left in the file")

@@ -18,6 +18,7 @@ from mlflow_aifsm.capture.evaluation_mode import call_arguments, operator_calls
 from mlflow_aifsm.capture.graph_facts import SOURCE_PATH
 from mlflow_aifsm.capture.pt2_file import Pt2File, inputs_outputs
 from mlflow_aifsm.capture.torch_module import state_digest
+from mlflow_aifsm.capture.weight_types import precision
 from mlflow_aifsm.digests import sha256_bytes
 from mlflow_aifsm.facts import Fact, Json, measured, not_applicable, not_recorded
 
@@ -30,6 +31,7 @@ def facts(file: Pt2File) -> list[Fact]:
     calls = [Call(node.name, str(node.target), call_arguments(node)) for node in operator_calls(file.program.graph_module)]
     inputs, outputs = inputs_outputs(file.program)
     size, digest = file.files[0].size, canonical_digest(file)
+    stored = [part for part in (*file.program.state_dict.values(), *file.program.constants.values()) if hasattr(part, "numel")]
     return [
         _interface(file, "graph.inputs", inputs),
         _interface(file, "graph.outputs", outputs),
@@ -38,6 +40,7 @@ def facts(file: Pt2File) -> list[Fact]:
         ),
         _producer(file),
         aten.operators(calls, file.source),
+        precision(((str(part.dtype).removeprefix("torch."), part.numel()) for part in stored), file.source),
         measured("graph.size", f"{size:,} bytes", size, source=file.source),
         measured("graph.canonical_digest", digest, digest, source=file.source, short=digest[:12]),
         _source_paths(file),
@@ -81,7 +84,9 @@ def _source_paths(file: Pt2File) -> Fact:
     nodes = [node for _, module in _graphs(file) for node in module.graph.nodes]
     count = sum(bool(SOURCE_PATH.search(node.meta.get("stack_trace") or "")) for node in nodes)
     if not count:
-        return measured("graph.source_paths", "No absolute source path in the file", 0, source=file.source, short="none")
+        return measured(
+            "graph.source_paths", "No stack trace with an absolute path in the file", 0, source=file.source, short="none"
+        )
     text = f"{count} of {len(nodes)} nodes name absolute source paths in their metadata, which is no part of the model"
     return measured("graph.source_paths", text, count, source=file.source, short="left in the file")
 

@@ -19,6 +19,7 @@ from torch.jit import ScriptModule
 from mlflow_aifsm.capture import aten
 from mlflow_aifsm.capture.aten import Call
 from mlflow_aifsm.capture.torch_module import state_digest
+from mlflow_aifsm.capture.weight_types import precision
 from mlflow_aifsm.digests import FileDigest, file_digest, sha256_bytes
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Json, measured, not_applicable, not_recorded
@@ -91,13 +92,15 @@ def facts(file: TorchScriptFile) -> list[Fact]:
     module, source = file.module, file.source
     calls, size = list(_calls(module)), file.files[0].size
     inputs, outputs = inputs_outputs(module)
-    named = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
+    held = (*module.named_parameters(), *module.named_buffers())
+    named, stored = [name for name, _ in held], [part for _, part in held]
     return [
         _interface("graph.inputs", inputs, source),
         _interface("graph.outputs", outputs, source),
         not_applicable("graph.opset", "a TorchScript holds ATen operators, which have no ONNX operator set", source=source),
         not_recorded("graph.producer", "a TorchScript archive names no producer", "name the tool with record.declare"),
         aten.operators(calls, source),
+        precision(((str(part.dtype).removeprefix("torch."), part.numel()) for part in stored), source),
         measured("graph.size", f"{size:,} bytes", size, source=source),
         _source_paths(file),
         *aten.eliminations(calls, named, source),
@@ -126,7 +129,9 @@ def _source_paths(file: TorchScriptFile) -> Fact:
         debug = [name for name in archive.namelist() if name.endswith(".debug_pkl")]
         count = sum(bool(_SOURCE.search(archive.read(name))) for name in debug)
     if not count:
-        return measured("graph.source_paths", "No absolute source path in the file", 0, source=file.source, short="none")
+        return measured(
+            "graph.source_paths", "No stack trace with an absolute path in the file", 0, source=file.source, short="none"
+        )
     text = f"{count} of {len(debug)} debug records name absolute source paths, which are no part of the model"
     return measured("graph.source_paths", text, count, source=file.source, short="left in the file")
 

@@ -67,7 +67,8 @@ def _weights(optimizer: Any, stated: float | str | bool | None) -> Fact | None:
     decays = sorted({float(group.get("weight_decay", 0) or 0) for group in _groups(optimizer)})
     said = "" if stated in (None, False) else f"; {_words('regularization', stated)}"
     values = ", ".join(f"{decay:g}" for decay in decays)
-    text = f"{name}, weight decay {values}{said}" if any(decays) or said else f"Not used ({name}, weight decay 0)"
+    loss = "; no term of the loss" if stated is False else said or "; terms of the loss not stated"
+    text = f"{name}, weight decay {values}{loss}"
     return captured("training.weight_regularization", text, {"optimizer": name, "weight_decay": decays}, source=SOURCE)
 
 

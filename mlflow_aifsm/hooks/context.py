@@ -8,7 +8,7 @@ from typing import Any
 
 from mlflow_aifsm import identity, lineage
 from mlflow_aifsm.capture.environment import package_fact, packages
-from mlflow_aifsm.facts import captured
+from mlflow_aifsm.facts import captured, not_recorded
 from mlflow_aifsm.lineage import VerifiedModel
 from mlflow_aifsm.opening import opened
 from mlflow_aifsm.recording import Recording
@@ -69,10 +69,10 @@ def record_optimization(
 
 @contextmanager
 def _recorded(kind: str, verified_model: str | VerifiedModel | None, where: dict[str, Any]) -> Iterator[Recording]:
-    model = _resolved(verified_model)
+    model = verified_model if isinstance(verified_model, VerifiedModel) else lineage.named(verified_model)
     log = opened(kind, model, **where)
     try:
-        if model is not None and model.sha256:
+        if kind == "conversion" and model is not None and model.sha256:
             log.input(model.files, model.sha256, model.model_id)
             log.add(*lineage.training_facts(model))
             log.add(*filter(None, [identity.verified(model)]))
@@ -83,16 +83,16 @@ def _recorded(kind: str, verified_model: str | VerifiedModel | None, where: dict
     log.finish()
 
 
-def _resolved(verified_model: str | VerifiedModel | None) -> VerifiedModel | None:
-    if verified_model is None or isinstance(verified_model, VerifiedModel):
-        return verified_model
-    return lineage.resolve(verified_model) if ":/" in verified_model else VerifiedModel("", verified_model)
-
-
 def _tool(log: Recording, package: str, prefix: str) -> None:
-    """Version and dependencies of a tool that is named; nothing where it is not installed, because nothing is known then."""
-    found = packages([package]) if package else {}
+    """What is known of a tool that is only named: version and dependencies where it is installed, its name in any case."""
+    if not package:
+        return
+    found = packages([package])
     if package in found:
         log.add(captured(f"{prefix}.framework", f"{package} {found[package]}", source="installed packages"))
         log.add(package_fact(f"{prefix}.packages", [package]))
-        log.call(f"{prefix}.call", package, {})
+    else:
+        reason = f"{package} was named; it is not installed here, so its version is not known"
+        log.add(not_recorded(f"{prefix}.framework", reason), not_recorded(f"{prefix}.packages", reason))
+    text = f"{package}; its arguments were not seen. Called from {log.source.text}"
+    log.add(captured(f"{prefix}.call", text, source="the caller", short=package))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from mlflow_aifsm.capture.environment import package_fact
 from mlflow_aifsm.capture.training import Training
 from mlflow_aifsm.facts import Json, captured
 from mlflow_aifsm.hooks.context import record_conversion
-from mlflow_aifsm.lineage import VerifiedModel
+from mlflow_aifsm.lineage import Relation, VerifiedModel
 from mlflow_aifsm.operations import adopted, sources
 from mlflow_aifsm.operations.configs import BATCH, Onnx, Pt2
 from mlflow_aifsm.operations.sources import SourceModel
@@ -85,14 +85,15 @@ def freeze(
     where["registered_model_name"] = registered_model_name
     if adopted.is_file(model):
         adopted.check_alone(example_inputs, config)
-        return adopted.freeze_file(Path(model), _verified(verified_model), verification, where)
+        return adopted.freeze_file(Path(model), lineage.named(verified_model), verification, where)
     asked = config or Onnx()
     uri = verified_model or (model if isinstance(model, str) else None)
-    verified = _verified(uri)
+    verified = lineage.named(uri)
     origin = lineage.resolve(model) if isinstance(model, str) and model != uri else verified
     source = sources.opened(model, example_inputs, origin)
     _check_shapes(source, asked)
-    with record_conversion(verified_model=verified, **where) as log:
+    related = _related(verified, origin, source, isinstance(model, str))
+    with record_conversion(verified_model=related, **where) as log:
         if origin is not None and isinstance(model, str):
             log.input(origin.files, origin.sha256, origin.model_id)
         else:
@@ -105,8 +106,18 @@ def freeze(
     return log.finished
 
 
-def _verified(uri: str | None) -> VerifiedModel | None:
-    return lineage.resolve(uri) if uri and ":/" in uri else VerifiedModel("", uri) if uri else None
+def _related(
+    verified: VerifiedModel | None, origin: VerifiedModel | None, source: SourceModel, loaded: bool
+) -> VerifiedModel | None:
+    """The verified model, with how what is converted relates to its files."""
+    if verified is None or not verified.sha256:
+        return verified
+    if loaded and origin is not None and origin.sha256 == verified.sha256:
+        return replace(verified, relation=Relation.LOADED)
+    registered = sources.registered_state(verified)
+    if not registered:
+        return verified
+    return replace(verified, relation=Relation.SAME if registered == source.sha256 else Relation.DIFFERENT)
 
 
 def _replay(origin: VerifiedModel | None, example_inputs: Any, asked: Onnx | Pt2) -> Json:

@@ -36,11 +36,22 @@ PACKAGES = ("nncf", "onnx", "onnxruntime")
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """The float file with its place in the chain."""
+    """The float file, what it was made of, and its place in the chain.
+
+    Attributes:
+        path: The file.
+        files: Its file set.
+        model: The verified learning model at the beginning of the chain.
+        source_uri: The registered version or logged model that the file is; empty for a file of nobody's.
+        model_id: Its logged model.
+        input_id: The conversion that made it.
+    """
 
     path: Path
     files: tuple[FileDigest, ...]
     model: VerifiedModel | None
+    source_uri: str = ""
+    model_id: str = ""
     input_id: str = ""
 
 
@@ -98,7 +109,8 @@ def quantize(
         nested=nested,
         registered_model_name=registered_model_name,
     ) as log:
-        log.input(given.files, set_digest(given.files), given.model.model_id if given.model else "")
+        log.source_uri = given.source_uri
+        log.input(given.files, set_digest(given.files), given.model_id)
         _optimize(log, given.path, session, samples, config or FOR_ONNXRUNTIME)
         if verification is not None:
             log.verify(given.path, verification, OPTIMIZATION)
@@ -106,9 +118,7 @@ def quantize(
 
 
 def _input(model: Any, verified_model: str | None) -> _Input:
-    verified = VerifiedModel("", verified_model) if verified_model and ":/" not in verified_model else None
-    if verified_model and verified is None:
-        verified = lineage.resolve(verified_model)
+    verified = lineage.named(verified_model)
     if isinstance(model, Result):
         return _from_result(model, verified)
     if isinstance(model, onnx.ModelProto):
@@ -126,9 +136,9 @@ def _input(model: Any, verified_model: str | None) -> _Input:
 def _from_result(result: Result, verified: VerifiedModel | None) -> _Input:
     if result.path is None:
         raise InputError(f"log {result.log_id} delivered no file", expected="a result with a frozen file")
-    model_id = result.model_uri.removeprefix("models:/")
-    chain = VerifiedModel(result.version_uri or result.model_uri, result.record.subject, model_id=model_id)
-    return _Input(result.path, file_set(result.path), verified or chain, result.log_id)
+    model = verified or VerifiedModel("", result.record.subject)
+    made, model_id = result.version_uri or result.model_uri, result.model_uri.removeprefix("models:/")
+    return _Input(result.path, file_set(result.path), model, made, model_id, result.log_id)
 
 
 def _from_uri(found: VerifiedModel, verified: VerifiedModel | None) -> _Input:
@@ -138,9 +148,9 @@ def _from_uri(found: VerifiedModel, verified: VerifiedModel | None) -> _Input:
             f"model {found.uri}", got=f"flavors {', '.join(found.flavors)}", expected="a model of flavor onnx; freeze it first"
         )
     path = found.folder / str(entry["data"])
-    ours = found.flavors.get("aifsm", {})
-    chain = VerifiedModel(found.uri, _subject(found), model_id=found.model_id)
-    return _Input(path, file_set(path), verified or chain, str(ours.get("log_id", "")))
+    conversion = str(found.flavors.get("aifsm", {}).get("log_id", ""))
+    model = verified or VerifiedModel("" if conversion else found.uri, _subject(found))
+    return _Input(path, file_set(path), model, found.uri, found.model_id, conversion)
 
 
 def _subject(found: VerifiedModel) -> str:
@@ -150,13 +160,16 @@ def _subject(found: VerifiedModel) -> str:
 
 
 def _optimize(log: Recording, path: Path, session: OnnxSession, samples: Samples, asked: NNCF) -> None:
+    size = session.fixed_batch or 1
+    samples = samples.first(-(-asked.subset_size // size) * size)
     keywords = {setting.name: getattr(asked, setting.name) for setting in fields(asked)}
+    keywords["subset_size"] = -(-asked.subset_size // size)  # NNCF counts batches
     done = nncf.quantize(onnx.load(path), _Calibration(samples, session), keywords)
     delivered = scratch.folder() / "model.onnx"
     onnx.save(done.model, delivered)
     log.call("quantization.call", "nncf.quantize", done.arguments, nncf.differing(done.arguments))
     log.add(captured("quantization.framework", f"NNCF {version('nncf')}", version("nncf"), source="installed packages"))
-    log.add(package_fact("quantization.packages", PACKAGES), _calibration(done, samples, asked.subset_size))
+    log.add(package_fact("quantization.packages", PACKAGES), _calibration(done, samples, asked.subset_size, size))
     log.data(samples.name, samples.digest, "calibration", samples.sample_digests)
     before = sum(file.size for file in file_set(path))
     measured = log.output(delivered, against=path)
@@ -183,17 +196,18 @@ class _Calibration:
                 yield self.session.fit(batch)
 
 
-def _calibration(done: Quantized, samples: Samples, asked: int) -> Fact:
+def _calibration(done: Quantized, samples: Samples, asked: int, size: int) -> Fact:
     words, short = nncf.estimator(done.arguments)
-    fewer = done.consumed < asked
+    consumed = done.consumed * size
+    fewer = consumed < asked
     finding = Finding(
         "fewer_calibration_samples",
         asked=f"{asked} samples",
-        measured=f"{done.consumed} samples",
+        measured=f"{consumed} samples",
         effect="ranges rest on less data than was asked for",
     )
-    text = f"{words}; {done.consumed:,} samples read ({asked:,} asked for); data: {samples.describe()}"
-    data = {"method": short, "asked": asked, "consumed": done.consumed, "data": samples.name, "sha256": samples.digest}
+    text = f"{words}; {consumed:,} samples read ({asked:,} asked for); read of the data: {samples.describe()}"
+    data = {"method": short, "asked": asked, "consumed": consumed, "data": samples.name, "sha256": samples.digest}
     source = "arguments of nncf.quantize, and the samples it read"
     return captured("calibration.method", text, data, source=source, short=short, findings=[finding] if fewer else [])
 

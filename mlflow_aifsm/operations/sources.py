@@ -132,6 +132,13 @@ def _loaded(verified: VerifiedModel) -> nn.Module | ExportedProgram:
     return pt2_file.load(archive) if archive.is_file() else flavor.load_pytorch(verified.folder)
 
 
+def registered_state(verified: VerifiedModel) -> str:
+    """Digest of parameters and buffers of a registered pt2 model; empty where there is none, or it would have to be unpickled."""
+    entry = verified.flavors.get("pytorch")
+    archive = verified.folder / str(entry.get("model_data", "data")) / PT2 if entry and verified.folder else None
+    return torch_module.state_digest(pt2_file.load(archive)) if archive and archive.is_file() else ""
+
+
 def _bound(example: Any, signature: inspect.Signature) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Example inputs as tensors, by position and, where the signature takes them only so, by name."""
     parts = pytree.tree_map(_tensor, example)

@@ -30,16 +30,22 @@ def verification(record: Record) -> Iterable[Block]:
 
 
 def _outcome(result: VerificationResult) -> Notice:
-    mark, word = (Mark.GOOD, "passed") if result.passed else (Mark.BAD, "failed")
+    mark, badge = _verdict(result)
     where = f"on {result.target}" + (
         " only; no outputs of the target device were given" if result.target == "this host" else ""
     )
-    lines = [line(Badge(f"verification {word}", mark), sentence(where))]
+    lines = [line(Badge(badge, mark), sentence(where))]
     if decided := decisive(result):
         lines.append(line(quiet("Decided by:"), sentence(decided)))
     if result.failure:
         lines.append(line(quiet("Reason:"), sentence(result.failure)))
     return Notice(mark, tuple(lines))
+
+
+def _verdict(result: VerificationResult) -> tuple[Mark, str]:
+    if not result.passed:
+        return Mark.BAD, "verification failed"
+    return (Mark.GOOD, "verification passed") if result.judged else (Mark.NEUTRAL, "run, no criterion set")
 
 
 def _rows(result: VerificationResult) -> Iterable[tuple[str, Paragraph]]:
@@ -64,7 +70,8 @@ def _criterion(result: VerificationResult) -> Iterable[tuple[str, Paragraph]]:
         yield "Set by, and why", why
     else:
         yield "Criterion", line(_or_missing(result.criterion), quiet(result.metric))
-        yield "Set by, and why", why
+        if result.judged:
+            yield "Set by, and why", why
 
 
 def _or_missing(value: str) -> Text:

@@ -43,8 +43,9 @@ MEASURES: Mapping[str, Mapping[str, Measure]] = {
         "mean_diff": Measure("Mean absolute difference (output units)"),
         "sqnr_db": Measure("Signal to quantization noise ratio, SQNR (dB)"),
         "worst_sample": Measure("Sample with the largest difference", lambda value, _: f"number {value:,.0f}, counted from 0"),
-        "non_finite": Measure("Values that are NaN or infinite in one of the two models only"),
-        "samples_seen_before": Measure("Samples that the model was trained or calibrated on"),
+        "non_finite": Measure("Values that are NaN, or infinite without an equal infinity in the reference"),
+        "infinite_in_both": Measure("Values that are the same infinity in both models, left out of the differences"),
+        "samples_seen_before": Measure("Samples seen in training or calibration, compared byte for byte as given"),
     },
     "Decisions": {
         "flips": Measure("Decisions changed", lambda value, samples: f"{value:,.0f} of {samples:,}"),
@@ -54,6 +55,7 @@ MEASURES: Mapping[str, Mapping[str, Measure]] = {
     "Repeatability": {
         "repeat_diff": Measure("Largest difference of two runs of the same batch (output units)", _repeated),
         "batch_invariance": Measure("Largest difference of a batch of one against a batch of many (output units)"),
+        "not_probed": Measure("Not probed, and why"),
     },
 }
 """Numbers by group, in the order of the report; a number that is not listed is printed under its own name."""
@@ -108,7 +110,7 @@ def limits(result: VerificationResult) -> tuple[Limit, ...]:
     """The limits a verification was judged by, epsilon among them."""
     if result.epsilon is not None:
         return (Limit("max_diff", "≤", f"{result.epsilon:g}", result.numbers.get("max_diff")),)
-    found = (LIMIT.fullmatch(part) for part in result.criterion.split(", "))
+    found = (LIMIT.fullmatch(part) for part in (result.criterion.split(", ") if result.judged else ()))
     return tuple(_limit(match, result.numbers) for match in found if match and _is_number(match[3]))
 
 

@@ -33,12 +33,13 @@ def verification_line(result: VerificationResult | None) -> str:
     """One line on a verification: its outcome, the number that decided beside its limit, whose limit it is, the samples."""
     if result is None:
         return "none: pass verification=mlflow_aifsm.Verification(data)"
-    outcome = "passed" if result.passed else "FAILED"
+    outcome = "FAILED" if not result.passed else "passed" if result.judged else result.verdict
     if not result.samples:
         return f"{outcome}: {result.failure or 'no sample was run'}"
     reasons = filter(None, (result.failure, decisive(result) or result.criterion))
+    whose = f" ({set_by(result)})" if result.judged else ""
     data = f"{result.samples:,} samples of {result.data or 'unnamed data'}"
-    return f"{outcome}: {'; '.join(reasons)} ({set_by(result)}), {data}"
+    return f"{outcome}: {'; '.join(reasons)}{whose}, {data}"
 
 
 def _problems(record: Record) -> list[tuple[str, str]]:

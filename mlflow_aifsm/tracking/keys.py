@@ -22,10 +22,13 @@ STEP = {log: step for step, log in enumerate(LOGS)}
 
 RECORD = "record.json"
 MANIFEST = "manifest.json"
-DECLARATIONS = "declarations.jsonl"
+DECLARATIONS = "declarations"
+"""Folder of what people declared: a file for each time somebody did, so that two at once lose nothing."""
 REPORT = "report.html"
-OUTSIDE_MANIFEST = (MANIFEST, DECLARATIONS, REPORT)
-"""Files that change after the log was made: lines beside the record, and the view of both."""
+OUTSIDE_MANIFEST = (MANIFEST, f"{DECLARATIONS}/", REPORT)
+"""What changes after the log was made: declarations beside the record, and the view of both."""
+CLAIM = "claim."
+"""Begins the name of a tag that a writer sets while it claims a run, a random part behind it; it is gone right after."""
 
 
 def folder(log: str) -> str:

@@ -55,9 +55,17 @@ class StoredLog:
 
     @property
     def declarations(self) -> tuple[str, ...]:
-        """The lines beside the record, oldest first."""
-        file = self.folder / DECLARATIONS
-        return tuple(line for line in file.read_text("utf-8").split("\n") if line.strip()) if file.is_file() else ()
+        """The declarations beside the record as JSON, oldest first; a file that is no list of them is given as it is."""
+        files = sorted((self.folder / DECLARATIONS).glob("*.json"))
+        return tuple(said for file in files for said in _batch(file.read_text("utf-8", "replace")))
+
+
+def _batch(content: str) -> list[str]:
+    try:
+        said = json.loads(content)
+    except ValueError:
+        return [content]
+    return [json.dumps(one) for one in said] if isinstance(said, list) else [content]
 
 
 def run(run_id: str) -> Run:

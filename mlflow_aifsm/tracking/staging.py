@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +18,10 @@ from mlflow_aifsm.record import Evidence, Record
 from mlflow_aifsm.report.formats import write
 from mlflow_aifsm.tracking.keys import MANIFEST, OUTSIDE_MANIFEST, RECORD, REPORT
 
+_logger = logging.getLogger(__name__)
+
+MODEL = "model/"
+"""Folder of the delivered files in a log that stays on disk."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 """First characters that make a spreadsheet run a cell's text."""
 
@@ -41,26 +47,36 @@ def stage(folder: Path, record: Record, attachments: Attachments) -> Path:
     Raises:
         OSError: If the disk refuses.
     """
-    for name, content in _contents(record, attachments).items():
-        file = folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    listing = manifest(folder, OUTSIDE_MANIFEST)
-    (folder / MANIFEST).write_bytes(dumps(unstructure(listing)))
-    tables = {name: tuple(rows) for name, rows in attachments.tables.items()}
-    evidence = Evidence(record, record.sha256, record.run_id, tables=tables)
-    (folder / REPORT).write_bytes(write(evidence, "html"))
+    for name, content in _contents(folder, record, attachments):
+        _put(folder / name, content())
     return folder
 
 
-def _contents(record: Record, attachments: Attachments) -> dict[str, bytes]:
-    return {
-        RECORD: record.to_json(),
-        **attachments.files,
-        **{name: dumps(content) for name, content in attachments.documents.items()},
-        **{f"{name}.csv": csv(rows) for name, rows in attachments.tables.items()},
-        **{f"{name}.json": table(rows) for name, rows in attachments.tables.items() if rows},
-    }
+def _contents(folder: Path, record: Record, attachments: Attachments) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Each file's name and what makes its content; the manifest digests the files before it, the report is the last."""
+    yield RECORD, record.to_json
+    yield from ((name, partial(bytes, content)) for name, content in attachments.files.items())
+    yield from ((name, partial(dumps, content)) for name, content in attachments.documents.items())
+    for name, rows in attachments.tables.items():
+        yield f"{name}.csv", partial(csv, rows)
+        if rows:
+            yield f"{name}.json", partial(table, rows)
+    yield MANIFEST, partial(_listing, folder)
+    yield REPORT, partial(_report, record, attachments)
+
+
+def _put(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+
+
+def _listing(folder: Path) -> bytes:
+    return dumps(unstructure(manifest(folder, (*OUTSIDE_MANIFEST, MODEL))))
+
+
+def _report(record: Record, attachments: Attachments) -> bytes:
+    tables = {name: tuple(rows) for name, rows in attachments.tables.items()}
+    return write(Evidence(record, record.sha256, record.run_id, tables=tables), "html")
 
 
 def table(rows: Sequence[Mapping[str, Json]]) -> bytes:
@@ -82,23 +98,46 @@ def _inert(cell: Json) -> Json:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
-def spool(destination: Path, record: Record, attachments: Attachments, delivered: Iterable[Path]) -> Path:
-    """Keeps a log that could not be logged: its folder, and the delivered files in ``model/``, under a name that is free.
+def keep(destination: Path, delivered: Mapping[str, Path]) -> Path:
+    """Copies delivered files into ``model/`` of a folder under a name that is free, and returns the folder.
+
+    Args:
+        destination: The folder; a number is added where there is one of that name.
+        delivered: Files by path relative to the delivered file's folder, which is kept: ONNX finds external data by it.
 
     Raises:
-        OSError: If the disk refuses this too.
+        OSError: If the disk refuses.
     """
     place = next(name for name in _names(destination) if not name.exists())
     try:
         place.mkdir(parents=True)
-        stage(place, record, attachments)
-        for file in delivered:
-            (place / "model").mkdir(exist_ok=True)
-            shutil.copyfile(file, place / "model" / file.name)
+        for name, file in delivered.items():
+            copy = place / MODEL / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
     except OSError:
-        # half a log would look like a log
+        # half a model would look like a model
         shutil.rmtree(place, ignore_errors=True)
         raise
+    return place
+
+
+def spool(destination: Path, record: Record, attachments: Attachments, delivered: Mapping[str, Path]) -> Path:
+    """Keeps a log that could not be logged: first the delivered files, as ``keep`` does, then all of it that can be written.
+
+    Raises:
+        OSError: If the disk refuses this too.
+    """
+    place = keep(destination, delivered)
+    for name, content in _contents(place, record, attachments):
+        try:
+            _put(place / name, content())
+        except OSError:
+            # half a log would look like a log
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        except Exception as error:  # noqa: BLE001
+            _logger.warning("%s of log %s cannot be made: %s: %s", name, record.log_id, type(error).__name__, error)
     return place
 
 

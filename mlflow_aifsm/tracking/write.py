@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.record import Status
 from mlflow_aifsm.tracking.connection import client, server, speaking
-from mlflow_aifsm.tracking.keys import folder, tag
+from mlflow_aifsm.tracking.keys import CLAIM, folder, tag
 
 PARENT = "mlflow.parentRunId"
 TABLES = "mlflow.loggedArtifacts"
@@ -67,11 +68,11 @@ def place(log: str, run_id: str | None, nested: bool | None) -> Place:
             started = mlflow.start_run()
         return Place(started.info.run_id, started.info.experiment_id, started=True)
     joined = run_id or (active.info.run_id if active else "")
-    with speaking(f"run {joined}", missing="'mlflow runs search' lists those that do"):
+    with speaking(f"run {joined}", missing="'mlflow runs list --experiment-id ID' lists those that do"):
         run = client().get_run(joined)
     taken = tag(log, "log_id") in run.data.tags
     if taken and nested is False:
-        raise InputError(f"run {joined} holds a {log} log already", remedy="pass nested=True, or another run_id=")
+        raise occupied(log, joined)
     return _child(run, log) if nested or taken else Place(joined, run.info.experiment_id, started=False)
 
 
@@ -82,11 +83,30 @@ def _child(parent: Run, log: str) -> Place:
     return Place(run.info.run_id, run.info.experiment_id, started=True, parent=parent.info.run_id)
 
 
-def claim(log: str, run_id: str, log_id: str) -> None:
-    """Marks the run as holding a log that is not finished: a process that dies leaves ``failed`` behind, not silence."""
-    tags = [RunTag(tag(log, "log_id"), log_id), RunTag(tag(log, "status"), str(Status.FAILED))]
+def occupied(log: str, run_id: str) -> InputError:
+    """What is said where a run holds a log of that template already and no child run is wanted."""
+    return InputError(f"run {run_id} holds a {log} log already", remedy="pass nested=True, or another run_id=")
+
+
+def claim(log: str, run_id: str, log_id: str) -> bool:
+    """Marks the run as holding a log that is not finished: a process that dies leaves ``failed`` behind, not silence.
+
+    Of two processes that claim one run at once at most one succeeds: each sets a tag of its own before it looks for the
+    other's, so that the later one always sees the earlier one. If both see each other, neither takes the run.
+
+    Returns:
+        Whether the run was free.
+    """
+    own = tag(log, f"{CLAIM}{secrets.token_hex(8)}")
     with speaking(f"run {run_id}"):
-        client().log_batch(run_id, tags=tags)
+        client().set_tag(run_id, own, log_id)
+        others = client().get_run(run_id).data.tags.keys() - {own}
+        free = not any(key == tag(log, "log_id") or key.startswith(tag(log, CLAIM)) for key in others)
+        if free:
+            tags = [RunTag(tag(log, "log_id"), log_id), RunTag(tag(log, "status"), str(Status.FAILED))]
+            client().log_batch(run_id, tags=tags)
+        client().delete_tag(run_id, own)
+    return free
 
 
 def params(run_id: str, values: Mapping[str, str]) -> None:

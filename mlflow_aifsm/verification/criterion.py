@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.record import NO_LIMIT
 from mlflow_aifsm.samples import Data
 from mlflow_aifsm.verification.decisions import Decision
 
@@ -25,6 +26,8 @@ ROUNDED = 10
 """Units of rounding that two correct runs of a half-precision model may lie apart: each layer rounds, in another order."""
 DEFAULT_ACCURACY_DROP = 0.01
 """Loss that a well done 8-bit quantization stays within (Wu et al. 2020, arXiv 2004.09602)."""
+DEFAULT_AGREEMENT = 0.99
+"""Share of equal decisions where no label tells which are right: a loss of accuracy of 0.01 changes at least as many."""
 
 AT_LEAST = frozenset({"sqnr_db", "agreement"})
 """Limits from below; all others are limits from above."""
@@ -41,7 +44,8 @@ class Verification:
 
     Args:
         data: Anything that ``Data`` takes, or a ``Data``; held out from training and calibration.
-        labels: One label a sample, unless the data hold them.
+        labels: One label a sample, unless the data hold them: in the shape of the decisions, but for a last axis of length 1.
+            Labels of another shape are an error, unless ``metrics`` judge them.
         epsilon: Largest absolute difference of outputs that passes, in output units; 0 asks for exact replication.
         reason: Why this epsilon, or these limits.
         preprocess: The deployed preprocessing of one raw sample, as in ``Data``.
@@ -55,6 +59,7 @@ class Verification:
             (output units), ``flips`` (count), ``flip_upper_95``, ``accuracy_drop``, ``worst_class_drop`` (ratios), lower limits
             for ``sqnr_db`` (dB) and ``agreement`` (ratio); upper limits for ``<name>_drop`` of the given metrics.
         batch_size: Samples run at a time.
+        runtime: Name, version and settings of the runtime on the target device that gave ``outputs``.
 
     Raises:
         InputError: If two arguments contradict each other, or one is out of its range.
@@ -70,12 +75,15 @@ class Verification:
     outputs: Any = None
     limits: Mapping[str, float] | None = None
     batch_size: int = 32
+    runtime: str = ""
 
     def __post_init__(self) -> None:
         if self.epsilon is not None and self.limits is not None:
             raise InputError("epsilon and limits are both given", remedy="limit 'max' instead of epsilon")
         if self.reason and self.epsilon is None and self.limits is None:
             raise InputError("a reason is given, but neither epsilon nor limits", remedy="pass epsilon= or limits=")
+        if self.runtime and self.outputs is None:
+            raise InputError("a runtime is given without outputs", remedy="pass outputs=; a run on this host names its own")
         if self.epsilon is not None and not _is_number(self.epsilon, least=0):
             raise InputError("epsilon", got=self.epsilon, expected="a finite number of at least 0")
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
@@ -101,17 +109,21 @@ class Criterion:
         limits: Limits by name of the number.
         reason: Why; empty if nobody gave one.
         declared: Whether a person set it; a default limits only what was measured.
+        otherwise: Limits of a default where none of ``limits`` was measured.
     """
 
     epsilon: float | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     declared: bool = True
+    otherwise: Mapping[str, float] = field(default_factory=dict)
 
     def applied_to(self, numbers: Mapping[str, Any]) -> Criterion:
         """The criterion for what was measured: a default drops limits of what was not, a declared one keeps them."""
-        kept = {name: limit for name, limit in self.limits.items() if self.declared or _number_of(name) in numbers}
-        return Criterion(self.epsilon, kept, self.reason, self.declared)
+        if self.declared:
+            return self
+        kept = _measured(self.limits, numbers) or _measured(self.otherwise, numbers)
+        return Criterion(self.epsilon, kept, self.reason, declared=False)
 
     def for_outputs(self, types: Sequence[str]) -> Criterion:
         """The criterion for outputs of these element types: a default epsilon is widened to what the coarsest can tell apart.
@@ -148,7 +160,7 @@ class Criterion:
         """``exact``, ``approximate``, the limits, or that none was set."""
         if self.epsilon is not None:
             return "approximate" if self.epsilon else "exact"
-        return self.limits_text or self.reason or "no limit was set"
+        return self.limits_text or ": ".join(filter(None, (NO_LIMIT, self.reason)))
 
     @property
     def limits_text(self) -> str:
@@ -167,12 +179,13 @@ class Criterion:
 
 CONVERSION = Criterion(epsilon=DEFAULT_EPSILON, declared=False)
 """Criterion of a conversion, where the caller sets none: approximate replication."""
-NO_REFERENCE = Criterion(
-    reason="none: there is no reference model, so only finite, repeatable outputs are asked for", declared=False
-)
+NO_REFERENCE = Criterion(reason="there is no reference model, so only finite, repeatable outputs are asked for", declared=False)
 """Criterion where the file that was delivered is all there is, and the caller sets none."""
-OPTIMIZATION = Criterion(limits={"accuracy_drop": DEFAULT_ACCURACY_DROP}, declared=False)
-"""Criterion of an optimization, where the caller sets none: accuracy where there are labels, else only finite outputs."""
+OPTIMIZATION = Criterion(
+    limits={"accuracy_drop": DEFAULT_ACCURACY_DROP}, declared=False, otherwise={"agreement": DEFAULT_AGREEMENT}
+)
+"""Criterion of an optimization, where the caller sets none: accuracy where there are labels, agreement where there are
+decisions alone; without either there is none, and the result says so."""
 
 
 def criterion_of(verification: Verification, default: Criterion) -> Criterion:
@@ -180,6 +193,10 @@ def criterion_of(verification: Verification, default: Criterion) -> Criterion:
     if verification.epsilon is None and verification.limits is None:
         return default
     return Criterion(verification.epsilon, dict(verification.limits or {}), verification.reason or "")
+
+
+def _measured(limits: Mapping[str, float], numbers: Mapping[str, Any]) -> dict[str, float]:
+    return {name: limit for name, limit in limits.items() if _number_of(name) in numbers}
 
 
 def _bound(name: str, limit: float) -> str:

@@ -18,6 +18,8 @@ from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.sources import Array, as_array
 
 CONFIDENCE = 0.95
+TEXT = "US"
+"""Kinds of element types that hold text, as numpy writes them."""
 FEWEST_CLASSES = 2
 """A single score decides nothing without a threshold, which the outputs do not tell."""
 
@@ -108,8 +110,30 @@ class Decisions:
 
     @property
     def labels(self) -> Array:
-        """Labels, ``[n, …]``; empty if there are none."""
-        return _joined(self._labels)
+        """Labels, ``[n, …]``, in the shape of the decisions where only a last axis of length 1 tells them apart."""
+        labels = _joined(self._labels)
+        return labels.reshape(self.before.shape) if _squeezed(labels) == _squeezed(self.before) else labels
+
+    def check_labels(self) -> None:
+        """Raises an error where labels and decisions exist and cannot be compared: no accuracy would be measured, unseen.
+
+        Raises:
+            InputError: If they differ in shape, or only one of them is text.
+        """
+        if not self._labels or not self._before:
+            return
+        remedy = "give one label for each decision, or pass decision= to Verification"
+        labels, decided = self.labels, self.before
+        if labels.shape != decided.shape:
+            got, expected = (f"shape {list(array.shape)}" for array in (labels, decided))
+            raise InputError("labels do not fit the decisions", got=got, expected=expected, remedy=remedy)
+        if (labels.dtype.kind in TEXT) != (decided.dtype.kind in TEXT):
+            raise InputError("labels do not fit the decisions", got=labels.dtype, expected=decided.dtype, remedy=remedy)
+
+    @property
+    def unused_labels(self) -> bool:
+        """Whether there are labels and nothing decided that they could be compared with."""
+        return bool(self._labels) and not self._before
 
     @property
     def numbers(self) -> dict[str, float | str]:
@@ -150,6 +174,10 @@ def _worst(recalls: tuple[Recall, ...]) -> dict[str, float | str]:
 
 def _recall(label: str, before: Array, after: Array) -> Recall:
     return Recall(label, len(before), float(before.mean()), float(after.mean()))
+
+
+def _squeezed(array: Array) -> tuple[int, ...]:
+    return array.shape[:-1] if array.ndim > 1 and array.shape[-1] == 1 else array.shape
 
 
 def _per_sample(changed: Array) -> Array:

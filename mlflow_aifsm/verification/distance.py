@@ -27,14 +27,16 @@ class Distance:
     Attributes:
         elements: Number of finite pairs of values.
         samples: Number of samples.
-        broken: Values that are not finite in the candidate, or in one of the two only.
+        broken: Values that are NaN in either model, in both too, or infinite without an equal infinity in the other.
+        nan_in_both: Those of them that are NaN in both.
+        infinite_in_both: Values that are the same infinity in both, which are no difference and no distance either.
         largest: Largest absolute difference, in output units.
         worst_sample: Index of the sample that holds it, from 0; -1 if nothing differs.
         worst_output: Name of the output that holds it.
     """
 
     def __init__(self) -> None:
-        self.elements = self.samples = self.broken = 0
+        self.elements = self.samples = self.broken = self.nan_in_both = self.infinite_in_both = 0
         self.largest, self.worst_sample, self.worst_output = 0.0, -1, ""
         self._sum = self._squares = self._signal = 0.0
         self._counts: npt.NDArray[np.int64] = np.zeros(BUCKETS, np.int64)
@@ -72,13 +74,17 @@ class Distance:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """All numbers by name; of distances none while a value is not finite, because they would speak of the rest only."""
+        """All numbers by name; of distances none while a value is broken, because they would speak of the rest only.
+
+        Infinities that both models share are counted apart; the distances speak of the finite values beside them.
+        """
+        counts = {"non_finite": self.broken, "infinite_in_both": self.infinite_in_both}
         if self.broken or not self.elements:
-            return {"non_finite": self.broken}
+            return counts
         percentiles = {"p999_diff": self.percentile(99.9), "p99_diff": self.percentile(99)}
         sqnr = {} if self.sqnr_db is None else {"sqnr_db": self.sqnr_db}
         worst = {} if self.worst_sample < 0 else {"worst_sample": self.worst_sample}
-        return {"max_diff": self.largest, **percentiles, "mean_diff": self.mean, **sqnr, **worst, "non_finite": 0}
+        return {"max_diff": self.largest, **percentiles, "mean_diff": self.mean, **sqnr, **worst, **counts}
 
     def _add_output(self, name: str, reference: Array, candidate: Array, samples: int) -> None:
         if reference.shape != candidate.shape:
@@ -86,7 +92,9 @@ class Distance:
             raise InputError(f"output '{name}' differs in shape", got=got, expected=expected)
         left, right = _numbers(name, reference), _numbers(name, candidate)
         usable = np.isfinite(left) & np.isfinite(right)
-        self.broken += int(np.count_nonzero(~usable & ~((left == right) | (np.isnan(left) & np.isnan(right)))))
+        self.broken += int(np.count_nonzero(~usable & (left != right)))
+        self.nan_in_both += int(np.count_nonzero(np.isnan(left) & np.isnan(right)))
+        self.infinite_in_both += int(np.count_nonzero(~usable & (left == right)))
         differences = np.abs(np.subtract(left, right, out=np.zeros_like(left), where=usable))
         self._note_worst(name, differences, samples)
         self._add_up(left[usable], differences[usable])
@@ -108,10 +116,13 @@ class Distance:
 
 
 def largest_difference(left: dict[str, Array], right: dict[str, Array], samples: int) -> float:
-    """Largest absolute difference of two batches of outputs; infinite if a value is finite in one of them only."""
+    """Largest absolute difference of two runs of one model; infinite if a value is NaN or infinite in one of them only.
+
+    What is NaN in both runs is repeatable, and counted where the model is compared with its reference.
+    """
     distance = Distance()
     distance.add(left, right, samples)
-    return math.inf if distance.broken else distance.largest
+    return math.inf if distance.broken > distance.nan_in_both else distance.largest
 
 
 def _numbers(name: str, array: Array) -> npt.NDArray[np.float64]:

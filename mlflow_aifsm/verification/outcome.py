@@ -47,6 +47,11 @@ class Measurement:
     recalls: tuple[Recall, ...]
     target: str
 
+    @property
+    def source(self) -> str:
+        """Runtime, place and data, each named once."""
+        return f"{_placed(self.runtime, self.target)}, on {self.samples.describe()}"
+
 
 def outcome(measurement: Measurement, default: Criterion) -> tuple[VerificationResult, list[Fact]]:
     """The result of ``measurement`` under the criterion, and all facts that were measured."""
@@ -90,12 +95,13 @@ def _batch_failure(measurement: Measurement, criterion: Criterion) -> tuple[str,
 
 
 def _fact(result: VerificationResult, criterion: Criterion, failed: tuple[str, ...], recalls: tuple[Recall, ...]) -> Fact:
-    verdict = "passed" if result.passed else "failed"
+    verdict = "failed" if not result.passed else "passed" if result.judged else "no criterion"
+    head = f"Verification {verdict}" if result.judged or not result.passed else result.verdict.capitalize()
     why = f": {'; '.join(failed)}" if failed else ""
     limits = f", {criterion.limits_text}" if criterion.epsilon is not None else ""
     reason = f" ({criterion.justification})" if criterion.bounds else ""
-    ran = f" {result.samples} samples of {result.data}, {result.runtime}, {result.target}." if result.samples else ""
-    text = f"Verification {verdict}{why}. Criterion: {criterion.text}{limits}{reason}.{ran}"
+    ran = f" {result.samples} samples of {result.data}, {_placed(result.runtime, result.target)}." if result.samples else ""
+    text = f"{head}{why}. Criterion: {criterion.text}{limits}{reason}.{ran}"
     content = {"passed": result.passed, "criterion": criterion.text, "limits": criterion.bounds, "reason": result.reason}
     measured = {"samples": result.samples, "data_sha256": result.data_sha256, "numbers": result.numbers, "failed": failed}
     classes = {recall.label: {"samples": recall.samples, "before": recall.before, "after": recall.after} for recall in recalls}
@@ -112,9 +118,8 @@ def _finding(criterion: Criterion, failed: tuple[str, ...]) -> Finding:
 
 def _number_facts(measurement: Measurement) -> list[Fact]:
     known = {**measurement.numbers, "samples": measurement.samples.count}
-    source = f"{measurement.runtime}, {measurement.target}, on {measurement.samples.describe()}"
     return [
-        captured(name, _text(text, known), known[number], source=source)
+        captured(name, _text(text, known), known[number], source=measurement.source)
         for name, (number, text) in FACTS.items()
         if number in known
     ]
@@ -123,6 +128,11 @@ def _number_facts(measurement: Measurement) -> list[Fact]:
 def _text(form: str, known: Mapping[str, object]) -> str:
     """``form`` filled; without a reference there is nothing to say of before."""
     return (form if "accuracy_before" in known else form.removesuffix(_BEFORE)).format(**known)
+
+
+def _placed(runtime: str, target: str) -> str:
+    """Runtime and place; that of a target device names its place itself."""
+    return runtime if runtime.startswith(target) else f"{runtime}, {target}"
 
 
 def _titled(name: str, version: str) -> str:

@@ -18,14 +18,19 @@ from mlflow_aifsm.sources import Array
 from mlflow_aifsm.verification.criterion import NO_REFERENCE, Criterion, Verification, criterion_of
 from mlflow_aifsm.verification.decisions import Decisions, decide
 from mlflow_aifsm.verification.distance import Distance
-from mlflow_aifsm.verification.invariance import invariance
+from mlflow_aifsm.verification.invariance import NOT_PROBED, invariance
 from mlflow_aifsm.verification.outcome import Measurement, could_not_run, outcome
 from mlflow_aifsm.verification.outputs import DeviceOutputs, Outputs, reference_run
 from mlflow_aifsm.verification.session import Session
 from mlflow_aifsm.verification.sessions import session_of
 
+TARGET = "target device"
+"""Where outputs come from that were brought here."""
 REUSED = "samples_seen_before"
-"""Number of different verification samples that calibrated the model too, equal in every byte as their sources give them."""
+"""Number of different verification samples that trained or calibrated the model too, equal in every byte as the sources give them.
+
+Raw samples and the same samples preprocessed differ in their bytes, so 0 does not say that the two sets are apart.
+"""
 
 Reference = Callable[[Batch], Outputs] | Path | None
 Progress = Callable[[int, int | None], None]
@@ -85,7 +90,7 @@ def _measured(
             progress(tally.done, samples.expected)
     reused = {REUSED: len(seen & samples.sample_digests)} if seen else {}
     numbers, failures = {**tally.close(), **reused}, tally.failures
-    return Measurement(samples, session.description, numbers, failures, tally.decisions.recalls, tally.target)
+    return Measurement(samples, tally.runtime, numbers, failures, tally.decisions.recalls, tally.target)
 
 
 class _Tally:
@@ -97,11 +102,20 @@ class _Tally:
         given = verification.outputs
         self._device = None if given is None else DeviceOutputs(given, session.outputs)
         self._distance, self.decisions = Distance(), Decisions()
-        self._invariance: dict[str, float] = {}
+        self._invariance: dict[str, float | str] = {}
+        if given is not None:
+            self._invariance = {NOT_PROBED: "repeat, batch invariance: outputs came from the target device"}
 
     @property
     def target(self) -> str:
-        return "this host" if self._device is None else "target device"
+        return "this host" if self._device is None else TARGET
+
+    @property
+    def runtime(self) -> str:
+        """What ran the delivered model: not this host's runtime where outputs were brought here."""
+        if self._device is None:
+            return self._session.description
+        return f"{TARGET}, {self._verification.runtime or 'runtime not recorded'}"
 
     @property
     def done(self) -> int:
@@ -123,13 +137,16 @@ class _Tally:
         """All numbers by name.
 
         Raises:
-            InputError: If no sample was run, outputs of the device are left, or a metric has nothing to be computed from.
+            InputError: If no sample was run, outputs of the device are left, labels do not fit the decisions where no metric of
+                the caller judges them, or a metric has nothing to be computed from.
         """
         if not self.done:
             raise InputError("the data hold no sample", expected="at least one")
         if self._device is not None:
             self._device.check_used_up()
-        numbers = {**self._distance.numbers, **self._invariance, **self.decisions.numbers, **self._metrics()}
+        if not self._verification.metrics:
+            self.decisions.check_labels()
+        numbers = {**self._distance.numbers, **self._probes(), **self.decisions.numbers, **self._metrics()}
         return numbers if self._reference is not None else _of_one_model(numbers)
 
     @property
@@ -141,12 +158,18 @@ class _Tally:
                 (
                     self._distance.broken,
                     f"{self._distance.broken} output values are NaN or infinite"
-                    + ("" if self._reference is None else " in one of the two models only"),
+                    + ("" if self._reference is None else ", without infinities that both models share"),
                 ),
                 (self._invariance.get("repeat_diff"), "two runs of the same batch differ"),
             )
             if failed
         )
+
+    def _probes(self) -> dict[str, float | str]:
+        if not self.decisions.unused_labels:
+            return self._invariance
+        labels = "accuracy: there are labels, but the outputs decide nothing without decision="
+        return {**self._invariance, NOT_PROBED: "; ".join(filter(None, (str(self._invariance.get(NOT_PROBED, "")), labels)))}
 
     def _metrics(self) -> dict[str, float | str]:
         found: dict[str, float | str] = {}
@@ -166,7 +189,7 @@ def _zeros(outputs: Batch) -> Batch:
 
 def _of_one_model(numbers: dict[str, float | str]) -> dict[str, float | str]:
     """The numbers that speak of the candidate alone."""
-    alone = ("repeat_diff", "batch_invariance", "non_finite", "worst_class")
+    alone = ("repeat_diff", "batch_invariance", "non_finite", "worst_class", NOT_PROBED)
     return {name: value for name, value in numbers.items() if name in alone or name.endswith("_after")}
 
 

@@ -173,7 +173,7 @@ def test_size_operators_producer_and_source_paths_are_measured(float_file, tmp_p
     assert found["graph.producer"].value.text.startswith("pytorch ")
     assert found["graph.source_paths"].value.data == len(onnx.load(float_file).graph.node)
     bare = facts(saved(tmp_path / "bare.onnx", [helper.make_node("Relu", ["x"], ["y"])]))
-    assert bare["graph.source_paths"].value.text == "No absolute source path in the file"
+    assert bare["graph.source_paths"].value.text == "No stack trace with an absolute path in the file"
     assert bare["graph.producer"].state is State.NOT_RECORDED
 
 

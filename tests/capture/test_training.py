@@ -22,8 +22,10 @@ def optimizer(**settings: float) -> torch.optim.Optimizer:
 
 
 def test_weight_decay_is_read_from_the_optimizer() -> None:
-    assert told(Training.of(optimizer(weight_decay=1e-4))) == {"training.weight_regularization": "SGD, weight decay 0.0001"}
-    assert told(Training.of(optimizer())) == {"training.weight_regularization": "Not used (SGD, weight decay 0)"}
+    some = told(Training.of(optimizer(weight_decay=1e-4)))
+    assert some == {"training.weight_regularization": "SGD, weight decay 0.0001; terms of the loss not stated"}
+    none = told(Training.of(optimizer(), weight_regularization=False))
+    assert none == {"training.weight_regularization": "SGD, weight decay 0; no term of the loss"}
 
 
 def test_terms_of_the_loss_stand_beside_weight_decay() -> None:

@@ -137,3 +137,25 @@ def test_what_nncf_refuses_is_one_line_and_a_failed_log(digits: Digits, frozen: 
 def test_the_same_call_twice_delivers_the_same_bytes(digits: Digits, frozen: aifsm.Result) -> None:
     results = [aifsm.quantize(frozen, np.ascontiguousarray(digits.images[:40]), aifsm.NNCF(subset_size=40)) for _ in range(2)]
     assert results[0].record.output_sha256 == results[1].record.output_sha256
+
+
+def test_a_named_verified_model_does_not_hide_what_the_file_was_made_from(digits: Digits, frozen: aifsm.Result) -> None:
+    config = aifsm.NNCF(subset_size=20)
+    int8 = aifsm.quantize(
+        frozen, digits.images[:20], config, verified_model="other_7", registered_model_name="digits-made-from"
+    )
+    name, _, version = int8.version_uri.removeprefix("models:/").rpartition("/")
+    assert mlflow.MlflowClient().get_model_version(name, version).tags["aifsm.made_from"] == frozen.version_uri
+    assert [model.model_id for model in mlflow.get_run(int8.run_id).inputs.model_inputs] == [
+        frozen.model_uri.removeprefix("models:/")
+    ]
+    assert int8.log_id.startswith("other_7-MO-")
+
+
+def test_samples_are_counted_whatever_the_batch_of_the_model(digits: Digits) -> None:
+    fixed = aifsm.freeze(digits.model, digits.example, verified_model="digits_1")
+    judged = aifsm.Verification(digits.images[40:80], digits.labels[40:80])
+    int8 = aifsm.quantize(fixed, digits.images[:64], aifsm.NNCF(subset_size=16), verification=judged)
+    read = int8.record.entries["aifsm.calibration.method"].value.data
+    assert (read["asked"], read["consumed"]) == (16, 16)
+    assert int8.findings == ()  # images 40 to 63 stand in both sources, but calibration read 16 only

@@ -28,6 +28,6 @@ def chromium() -> str:
     if found is not None:
         return found
     missing = "the system package 'chromium' is missing: apt-get install chromium"
-    if os.environ.get("MLFLOW_AIFSM_TEST_REQUIRE_SYSTEM") == "1":
+    if os.environ.get("AIFSM_TEST_REQUIRE_SYSTEM") == "1":
         pytest.fail(missing)
     pytest.skip(missing)
