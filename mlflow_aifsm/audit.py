@@ -2,26 +2,31 @@
 
 A target is a run id, a ``runs:/`` or ``models:/`` URI, a model folder, a folder with a record, or a delivered file, whose run
 is found by its digest. Nothing is trusted: record, artifacts, delivered files, params and tags are compared with each other.
+Where a folder or a file is named, it is that one's bytes that are looked at, not those of the model that the run keeps.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow_aifsm.capture.frozen import file_set
 from mlflow_aifsm.codec import loads, structure
 from mlflow_aifsm.digests import FileDigest, differences, manifest, set_digest, sha256_bytes
-from mlflow_aifsm.errors import AifsmError, InputError, NotFoundError, RecordError
+from mlflow_aifsm.errors import InputError, NotFoundError, RecordError
 from mlflow_aifsm.fill import declared_record
 from mlflow_aifsm.flavor import EXTRAS
 from mlflow_aifsm.record import Check, Declaration, Evidence, Record
 from mlflow_aifsm.template import LOGS
 from mlflow_aifsm.tracking import keys
-from mlflow_aifsm.tracking.read import StoredLog, logs_of_run, model_folder, run_by_output, table
+from mlflow_aifsm.tracking.read import StoredLog, logs_of_run, model_folder, run, run_by_output, table
 
 TABLES = ("quantizers", "sparsity")
 """Tables that a log may have beside its record."""
+FILE_LIKE = re.compile(r"[/\\]|\.[A-Za-z]\w*$")
+"""A target with a separator or a suffix was meant as a path: no run id has either."""
 
 
 def read(target: str, log: str | None = None) -> tuple[Evidence, ...]:
@@ -40,7 +45,8 @@ def read(target: str, log: str | None = None) -> tuple[Evidence, ...]:
         raise InputError(f"log '{log}'", expected=" or ".join(LOGS))
     found = [stored for stored in _stored(target) if log in (None, stored.log)]
     if not found:
-        raise NotFoundError(f"{target} has no {log} log", remedy="leave --log away to see the one it has")
+        remedy = "leave --log away to see the one it has" if log else "name the run that made it"
+        raise NotFoundError(f"{target} has no {log or ''} log", remedy=remedy)
     return tuple(_evidence(stored, target) for stored in found)
 
 
@@ -69,23 +75,52 @@ def _stored(target: str) -> tuple[StoredLog, ...]:
     if path.is_dir():
         return _of_folder(path, target)
     if path.is_file():
-        return logs_of_run(run_by_output(set_digest(file_set(path))))
+        return _of_file(path)
+    if FILE_LIKE.search(target):
+        remedy = "name a run id, a runs:/ or models:/ URI, a folder or a file that exists"
+        raise NotFoundError(f"there is no file or folder {target}", remedy=remedy)
     return logs_of_run(target)
 
 
+def _of_file(file: Path) -> tuple[StoredLog, ...]:
+    """The log that delivered the file; the other log of its run speaks about another file."""
+    digest = set_digest(file_set(file))
+    logs = logs_of_run(run_by_output(digest))
+    return tuple(
+        replace(stored, delivered=file) for stored in logs if stored.tags.get(keys.tag(stored.log, "output_sha256")) == digest
+    )
+
+
 def _of_folder(folder: Path, target: str) -> tuple[StoredLog, ...]:
-    """The log of a model folder is read from its run, where its lines are; without the run, from the folder itself."""
-    place = next((place for place in (folder / EXTRAS, folder) if (place / keys.RECORD).is_file()), None)
-    if place is None:
-        raise NotFoundError(
-            f"{target} holds no record", remedy="name the run that made it, or a model that this package logged"
-        )
-    record = Record.from_json((place / keys.RECORD).read_bytes())
+    """The log of a model folder is read from its run, where its lines are; from the folder alone where the run is gone."""
+    copy, delivered = _record_and_delivered(folder, target)
+    record = Record.from_json(copy.read_bytes())
     log = record.template.log
     try:
-        return tuple(stored for stored in logs_of_run(record.run_id) if stored.log == log)
-    except AifsmError:
-        return (StoredLog(log, place),)
+        run(record.run_id)
+    except NotFoundError as error:
+        return (StoredLog(log, copy.parent, delivered=delivered, alone=str(error)),)
+    logs = logs_of_run(record.run_id)
+    found = tuple(replace(stored, delivered=delivered, copy=copy) for stored in logs if stored.log == log)
+    if not found:
+        remedy = f"'mlflow-aifsm check {record.run_id}' shows what the run holds"
+        raise NotFoundError(f"run {record.run_id}, which {target} names, has no {log} log", remedy=remedy)
+    return found
+
+
+def _record_and_delivered(folder: Path, target: str) -> tuple[Path, Path | None]:
+    """The record of a folder, and where the files lie that it delivered, if they lie there too.
+
+    A model holds its record in a folder inside it; a log that could not be logged holds its model in a folder inside it.
+    """
+    if (folder / EXTRAS / keys.RECORD).is_file():
+        return folder / EXTRAS / keys.RECORD, folder
+    if not (folder / keys.RECORD).is_file():
+        remedy = "name the run that made it, or a model that this package logged"
+        raise NotFoundError(f"{target} holds no record", remedy=remedy)
+    around = folder.resolve().parent
+    places = ((around, around / "MLmodel"), (folder / "model", folder / "model"))
+    return folder / keys.RECORD, next((place for place, mark in places if mark.exists()), None)
 
 
 def _evidence(stored: StoredLog, target: str) -> Evidence:
@@ -110,18 +145,26 @@ def _checks(stored: StoredLog, made: Record, evidence: Evidence) -> Iterator[Che
     yield _record_check(stored, evidence.sha256)
     yield _manifest_check(stored)
     yield _delivered_check(stored, made)
+    if stored.copy:
+        yield _copy_check(stored.copy, evidence.sha256)
     if stored.run_id:
         yield _index_check(stored, made, evidence)
 
 
 def _record_check(stored: StoredLog, digest: str) -> Check:
     recorded = stored.tags.get(keys.tag(stored.log, "record_sha256"))
+    what = "record.json against the run's tag"
     if recorded is None:
-        return Check("record.json against the run's tag", None, "no run at hand that names its digest")
+        seen = f"only the folder was looked at: {stored.alone}" if stored.alone else "the run does not name its digest"
+        return Check(what, None, seen)
     holds = recorded == digest
-    return Check(
-        "record.json against the run's tag", holds, f"sha256 {digest}" + ("" if holds else f", the run says {recorded}")
-    )
+    return Check(what, holds, f"sha256 {digest}" + ("" if holds else f", the run says {recorded}"))
+
+
+def _copy_check(copy: Path, digest: str) -> Check:
+    found = sha256_bytes(copy.read_bytes())
+    seen = f"sha256 {found}" + ("" if found == digest else f", the run's has {digest}")
+    return Check("record.json of the target against the run's", found == digest, seen)
 
 
 def _manifest_check(stored: StoredLog) -> Check:
@@ -141,17 +184,29 @@ def _manifest_check(stored: StoredLog) -> Check:
 
 def _delivered_check(stored: StoredLog, record: Record) -> Check:
     what = "delivered file against the record"
+    if record.failure or not record.output_files:
+        return Check(what, None, "nothing was delivered" + (": the operation failed" if record.failure else ""))
     uri = stored.tags.get(keys.tag(stored.log, "model_uri"))
-    if not record.output_files:
-        return Check(what, None, "the log delivered no file")
     try:
-        folder = model_folder(uri) if uri else stored.folder.parent
+        place = stored.delivered or (model_folder(uri) if uri else None)
     except NotFoundError as error:
         return Check(what, False, str(error))
-    names = {file.path for file in record.output_files}
-    found = [file for file in manifest(folder) if file.path in names]
-    changed = differences(record.output_files, found)
+    if place is None:
+        # a log that was finished named its model, so somebody took the name away
+        finished = keys.tag(stored.log, "record_sha256") in stored.tags
+        return Check(what, False if finished else None, "no model is named in which it could be found")
+    changed = _changed(place, record)
     return Check(what, not changed, "; ".join(changed) or f"sha256 {record.output_sha256} holds")
+
+
+def _changed(place: Path, record: Record) -> tuple[str, ...]:
+    """What differs from the record in a folder, or in a file, which may have been renamed since."""
+    if place.is_file():
+        digest = set_digest(file_set(place))
+        same = digest == record.output_sha256
+        return () if same else (f"{place.name}: sha256 {digest[:12]}…, recorded {record.output_sha256[:12]}…",)
+    names = {file.path for file in record.output_files}
+    return differences(record.output_files, [file for file in manifest(place) if file.path in names])
 
 
 def _index_check(stored: StoredLog, made: Record, evidence: Evidence) -> Check:

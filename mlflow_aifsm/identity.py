@@ -7,6 +7,8 @@ SPICE 4.0 MLE.4 BP4, BP6; EASA Concept Paper CM-01).
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from mlflow.entities.model_registry import ModelVersion
@@ -15,10 +17,13 @@ from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Finding, Source, State, Value, not_recorded
 from mlflow_aifsm.lineage import REGISTERED, UNREGISTERED, Relation, VerifiedModel, resolve
 from mlflow_aifsm.tracking.connection import client, speaking
+from mlflow_aifsm.tracking.keys import TAG_LIMIT
 from mlflow_aifsm.tracking.write import version_tags
 
 EVIDENCE, BY, AT, SHA256 = (f"aifsm.verified{part}" for part in ("", "_by", "_at", "_sha256"))
 """Tags of a registered version that was declared verified."""
+HISTORY = "aifsm.verified_history"
+"""Tag that keeps the stamps that a later one replaced: a JSON object a line, oldest first."""
 
 
 def is_version(target: str) -> bool:
@@ -29,6 +34,8 @@ def is_version(target: str) -> bool:
 
 def stamp(target: str, evidence: str, by: str) -> VerifiedModel:
     """Declares that a registered version passed its verification, and stamps the digest of its files onto it.
+
+    A stamp that is there already moves to ``aifsm.verified_history``; the oldest go where a tag cannot hold all.
 
     Args:
         target: ``models:/<name>/<version>`` or ``models:/<name>@<alias>``.
@@ -46,7 +53,8 @@ def stamp(target: str, evidence: str, by: str) -> VerifiedModel:
     if not is_version(target):
         raise InputError(f"'{target}' cannot be declared verified", expected="models:/<name>/<version>")
     model = resolve(target)
-    older = _version(model).tags.get(SHA256, model.sha256)
+    tags = _version(model).tags
+    older = tags.get(SHA256, model.sha256)
     if older != model.sha256:
         raise InputError(
             f"{model.uri} was verified with other bytes",
@@ -56,8 +64,19 @@ def stamp(target: str, evidence: str, by: str) -> VerifiedModel:
         )
     name, version = _parts(model)
     at = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-    version_tags(name, version, {EVIDENCE: evidence, BY: by, AT: at, SHA256: model.sha256})
+    # the older stamp is kept before it is replaced
+    version_tags(name, version, {**_history(tags), EVIDENCE: evidence, BY: by, AT: at, SHA256: model.sha256})
     return model
+
+
+def _history(tags: Mapping[str, str]) -> dict[str, str]:
+    replaced = {key.removeprefix("aifsm."): tags[key] for key in (EVIDENCE, BY, AT, SHA256) if key in tags}
+    if not replaced:
+        return {}
+    lines = [*tags.get(HISTORY, "").splitlines(), json.dumps(replaced)]
+    while len("\n".join(lines)) > TAG_LIMIT:
+        lines.pop(0)
+    return {HISTORY: "\n".join(lines)}
 
 
 def verified(model: VerifiedModel) -> Fact | None:

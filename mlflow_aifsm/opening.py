@@ -61,11 +61,11 @@ def opened(
         _check_id(log_id, config)
     made_at = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
     older = read.latest_by_log_id(log, log_id) if log_id else None
-    with _claimed(log, run_id, nested, lambda place: log_id or _derived(model, template, place)) as place:
+    with _claimed(log, run_id, nested, lambda place: log_id or _derived(model, template, place)) as (place, identity):
         recording = Recording(
             template,
             place,
-            log_id or _derived(model, template, place),
+            identity,
             made_at,
             config,
             source_code(),
@@ -82,20 +82,22 @@ def opened(
 
 
 @contextmanager
-def _claimed(log: str, run_id: str | None, nested: bool | None, identity: Callable[[Place], str]) -> Iterator[Place]:  # noqa: FBT001
-    """The run for a log, claimed for it; where the log cannot be begun after all, it is ended again."""
+def _claimed(log: str, run_id: str | None, nested: bool | None, named: Callable[[Place], str]) -> Iterator[tuple[Place, str]]:
+    """The run for a log, claimed for it, and the log's id; where the log cannot be begun after all, the run is ended."""
     with _CLAIMING:
         place = write.place(log, run_id, nested)
-        with _ended(place):
-            free = write.claim(log, place.run_id, identity(place))
-        if not free and nested is False:
-            raise write.occupied(log, place.run_id)
-        if not free:
+        if not _claim(log, place, named(place)):
+            if nested is False:
+                raise write.occupied(log, place.run_id)
             place = write.place(log, place.run_id, nested=True)
-            with _ended(place):
-                write.claim(log, place.run_id, identity(place))
+            _claim(log, place, named(place))
     with _ended(place):
-        yield place
+        yield place, named(place)
+
+
+def _claim(log: str, place: Place, identity: str) -> bool:
+    with _ended(place):
+        return write.claim(log, place.run_id, identity)
 
 
 @contextmanager
@@ -114,7 +116,22 @@ def _derived(model: VerifiedModel | None, template: Template, place: Place) -> s
     return f"{subject[:150]}-{template.code}-{place.run_id[:8]}"
 
 
-ible(given: str | None, config: Config) -> Fact:
+def _check_id(log_id: str, config: Config) -> None:
+    pattern = re.compile(config.id_pattern) if config.id_pattern else ID
+    if not ID.fullmatch(log_id) or not pattern.fullmatch(log_id):
+        raise InputError(f"log id '{log_id}'", expected=f"a match of {pattern.pattern}")
+
+
+def _head(recording: Recording, template: Template, *, given: bool) -> tuple[Fact, ...]:
+    origin = "argument log_id" if given else "derived from the verified model and the run"
+    return (
+        captured("log.id", recording.log_id, source=origin),
+        captured("log.date", recording.made_at, source="clock of the host"),
+        captured("log.phase", "Inference Management", source=f"template {template.id} v{template.version}"),
+    )
+
+
+def _responsible(given: str | None, config: Config) -> Fact:
     if given:
         return captured("log.responsible", given, source="argument responsible")
     if config.responsible:

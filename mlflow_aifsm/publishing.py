@@ -65,14 +65,9 @@ def publish(parcel: Parcel) -> Result:
     Raises:
         TrackingError: If MLflow refuses; record and delivered file then lie on disk, and the message says where.
     """
-    try:
+    with _protected(parcel):
         result = _written(parcel, stage(scratch.folder(), parcel.record, parcel.attachments))
         write.end(parcel.place, failed=False)
-    except Exception as error:
-        raise _lost(parcel, error) from error
-    except BaseException as interrupt:
-        _logger.warning("%s", _lost(parcel, interrupt))
-        raise
     return result
 
 
@@ -83,14 +78,12 @@ def publish_failure(parcel: Parcel) -> None:
         TrackingError: If MLflow refuses; the record then lies on disk.
     """
     record, run_id = parcel.record, parcel.place.run_id
-    try:
+    with _protected(parcel):
         index = keys.index(record, record.status, record.sha256)
         staged = stage(scratch.folder(), record, parcel.attachments)
         write.params(run_id, index.params)
         write.artifacts(run_id, parcel.log, staged, ())
         write.conclusion(run_id, index.tags, {}, 0, None)
-    except Exception as error:
-        raise _lost(parcel, error) from error
     rescue(parcel.place, record.log_id, parcel.delivered_files, parcel.spool)
 
 
@@ -105,15 +98,16 @@ def rescue(place: Place, log_id: str, files: Mapping[str, Path], folder: Path) -
     """
     try:
         if files:
-            said = _saved(folder / log_id, files) or _saved(scratch.keep(scratch.folder()) / log_id, files)
+            said = _saved(folder, log_id, files) or _saved(None, log_id, files)
             _logger.warning("log %s failed; %s", log_id, said or "its delivered file cannot be kept: the disk refuses")
     finally:
         _close(place)
 
 
-def _saved(destination: Path, files: Mapping[str, Path]) -> str:
+def _saved(folder: Path | None, log_id: str, files: Mapping[str, Path]) -> str:
     try:
-        return f"its delivered file is kept in {keep(destination, files).resolve()}"
+        place = folder or scratch.keep(scratch.folder())
+        return f"its delivered file is kept in {keep(place / log_id, files).resolve()}"
     except OSError:
         return ""
 
@@ -179,6 +173,18 @@ def _close(place: Place) -> None:
     """Ends the run as failed, where that can be said; what went wrong before is what the caller must see."""
     with suppress(Exception):
         write.end(place, failed=True)
+
+
+@contextmanager
+def _protected(parcel: Parcel) -> Iterator[None]:
+    """Whatever breaks while a log is written, an interrupt too, leaves it on disk and its run ended."""
+    try:
+        yield
+    except Exception as error:
+        raise _lost(parcel, error) from error
+    except BaseException as interrupt:
+        _logger.warning("%s", _lost(parcel, interrupt))
+        raise
 
 
 def _lost(parcel: Parcel, error: BaseException) -> AifsmError:

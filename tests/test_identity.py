@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import mlflow
@@ -12,6 +13,7 @@ from mlflow_aifsm import identity, lineage
 from mlflow_aifsm.errors import InputError, NotFoundError
 from mlflow_aifsm.facts import State
 from mlflow_aifsm.review import declare_all
+from tests.command import command
 from tests.models import Digits, DigitsNet
 
 pytestmark = pytest.mark.usefixtures("experiment")
@@ -69,7 +71,10 @@ def test_only_registered_versions_can_be_declared_verified(registered: str) -> N
 
 def test_the_declare_verb_stamps_a_registered_version(registered: str) -> None:
     name, _, version = registered.removeprefix("models:/").rpartition("/")
-    assert declare_all(registered, [("verified", "doc://verification-17")], "A. Ito") == ()
+    declared = declare_all(registered, [("verified", "doc://verification-17")], "A. Ito")
+    assert declared.logs == ()
+    assert declared.verified is not None
+    assert declared.verified.sha256 == lineage.resolve(registered).sha256
     tags = mlflow.MlflowClient().get_model_version(name, version).tags
     assert (tags["aifsm.verified"], tags["aifsm.verified_by"]) == ("doc://verification-17", "A. Ito")
     assert tags["aifsm.verified_sha256"] == lineage.resolve(registered).sha256
@@ -110,3 +115,36 @@ def test_of_a_conversion_elsewhere_it_is_not_known_what_was_converted(digits: Di
 def verification_of(record: aifsm.Record) -> str:
     beside = record.entries["aifsm.conversion.input_id"].beside
     return next(fact.value.text for fact in beside if fact.name == "input.verified")
+
+
+def tags_of(uri: str) -> dict[str, str]:
+    name, _, version = uri.removeprefix("models:/").rpartition("/")
+    return dict(mlflow.MlflowClient().get_model_version(name, version).tags)
+
+
+def test_the_command_says_what_was_stamped(registered: str) -> None:
+    outcome = command("declare", registered, "verified=doc://17", "--by", "A. Ito")
+    assert (outcome.code, outcome.err) == (0, "")
+    (line,) = outcome.out.splitlines()
+    assert all(word in line for word in (registered, "doc://17", "A. Ito", lineage.resolve(registered).sha256))
+
+
+def test_a_field_that_is_unknown_stamps_nothing(digits: Digits, tmp_path: Path) -> None:
+    frozen = aifsm.freeze(digits.model, digits.example, registered_model_name=f"whole-{tmp_path.name}")
+    with pytest.raises(InputError, match=r"unknown field 'nothing\.such'"):
+        declare_all(frozen.version_uri, [("verified", "doc://17"), ("nothing.such", "1")], "A. Ito")
+    assert identity.EVIDENCE not in tags_of(frozen.version_uri)
+
+
+def test_a_stamp_that_is_replaced_is_kept_within_the_length_of_a_tag(registered: str) -> None:
+    identity.stamp(registered, "doc://17", "A. Ito")
+    assert identity.HISTORY not in tags_of(registered)
+    for evidence in ("doc://18", "x" * 5000, "y" * 5000, "doc://21"):
+        identity.stamp(registered, evidence, "B. Sato")
+        if evidence == "doc://18":
+            (line,) = tags_of(registered)[identity.HISTORY].splitlines()
+            older = json.loads(line)
+            assert (older["verified"], older["verified_by"]) == ("doc://17", "A. Ito")
+            assert older["verified_sha256"] == lineage.resolve(registered).sha256
+    assert [json.loads(line)["verified"][0] for line in tags_of(registered)[identity.HISTORY].splitlines()] == ["y"]
+    assert tags_of(registered)[identity.EVIDENCE] == "doc://21"

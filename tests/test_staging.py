@@ -59,7 +59,9 @@ def test_the_manifest_lists_what_must_not_change_and_finds_a_change(tmp_path: Pa
     listed = json.loads((tmp_path / "manifest.json").read_bytes())
     before = manifest(tmp_path, OUTSIDE_MANIFEST)
     assert [file["path"] for file in listed] == [file.path for file in before]
-    assert {"manifest.json", "report.html", "declarations.jsonl"}.isdisjoint(file["path"] for file in listed)
+    assert {"manifest.json", "report.html"}.isdisjoint(file["path"] for file in listed)
+    (tmp_path / "declarations").mkdir()
+    (tmp_path / "declarations" / "20260101.json").write_text("[]")
     (tmp_path / "packages.txt").write_text("torch==2.8\n")
     (tmp_path / "report.html").write_text("rendered anew")
     changed = differences(before, manifest(tmp_path, OUTSIDE_MANIFEST))
@@ -111,7 +113,8 @@ def test_a_log_that_could_not_be_logged_is_kept_under_a_name_that_is_free(tmp_pa
     for number, file in enumerate(delivered):
         file.write_bytes(bytes([number]) * 9)
     destination = tmp_path / "spool" / "digits_3-MC-1"
-    places = [spool(destination, golden_record(), ATTACHED, delivered) for _ in range(3)]
+    files = {file.name: file for file in delivered}
+    places = [spool(destination, golden_record(), ATTACHED, files) for _ in range(3)]
     assert [place.name for place in places] == ["digits_3-MC-1", "digits_3-MC-1-2", "digits_3-MC-1-3"]
     for place in places:
         assert manifest(place, [f"model/{file.name}" for file in delivered]) == manifest(staged)
@@ -119,6 +122,27 @@ def test_a_log_that_could_not_be_logged_is_kept_under_a_name_that_is_free(tmp_pa
 
 
 def test_a_log_without_delivered_file_is_kept_without_model(tmp_path: Path) -> None:
-    place = spool(tmp_path / "free", golden_record(), Attachments(), [])
+    place = spool(tmp_path / "free", golden_record(), Attachments(), {})
     assert not (place / "model").exists()
     assert sorted(path.name for path in place.iterdir()) == ["manifest.json", "record.json", "report.html"]
+
+
+def test_kept_files_stay_in_their_subfolders(tmp_path: Path) -> None:
+    files = {}
+    for name in ("model.onnx", "weights/a.bin", "other/a.bin"):
+        files[name] = tmp_path / "made" / name
+        files[name].parent.mkdir(parents=True, exist_ok=True)
+        files[name].write_text(name)
+    place = spool(tmp_path / "kept", golden_record(), Attachments(), files)
+    assert {name: (place / "model" / name).read_text() for name in files} == {name: name for name in files}
+
+
+def test_a_part_that_cannot_be_made_costs_neither_the_record_nor_the_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"frozen")
+    broken = Attachments(documents={"environment.json": object()})  # type: ignore[dict-item]
+    place = spool(tmp_path / "kept", golden_record(), broken, {"model.onnx": tmp_path / "model.onnx"})
+    assert Record.from_json((place / "record.json").read_bytes()) == golden_record()
+    assert (place / "model" / "model.onnx").read_bytes() == b"frozen"
+    assert "environment.json of log" in caplog.text

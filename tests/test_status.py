@@ -82,6 +82,16 @@ def test_the_state_line_counts_what_is_answered_how_it_is_known_and_what_is_open
     assert "· verification failed on this host only ·" in record(verification=BROKEN).state_line
 
 
+@pytest.mark.parametrize("criterion", ["no limit was set", "no limit was set: there is no reference model"])
+def test_a_run_that_nothing_limited_is_not_called_verified(criterion: str) -> None:
+    unjudged = VerificationResult(True, criterion)
+    assert "· run on this host, no criterion set ·" in record(verification=unjudged).state_line
+    device = replace(unjudged, target="target device")
+    assert "· run on target device, no criterion set ·" in record(verification=device).state_line
+    broken = replace(unjudged, passed=False)
+    assert "· verification failed on this host only ·" in record(verification=broken).state_line
+
+
 def test_the_states_stand_in_the_order_of_how_well_a_value_is_known() -> None:
     facts = Facts().with_facts([measured("quantizers.scheme", "x", source="f"), captured("log.date", "x", source="clock")])
     said = [Declaration("aifsm.ptq.precision", "int8", "A. Ito", "now")]

@@ -47,7 +47,8 @@ def report_command(target: str, log: str | None, format_: str, output: str | Non
 def check_command(target: str, log: str | None, reproduce: bool, as_json: bool) -> None:
     """Say what is unanswered in the logs of TARGET, which findings are open, and whether all digests still hold.
 
-    The record, its artifacts, the delivered file, params and tags are read anew and compared with each other.
+    The record, its artifacts, the delivered file, params and tags are read anew and compared with each other. Where TARGET is
+    a folder, a models:/ URI or a file, it is the file there that is compared with the record.
 
     \b
     Exit codes: 0 all well · 3 fields unanswered · 4 open findings or a failed verification · 5 integrity broken
@@ -80,7 +81,7 @@ def check_command(target: str, log: str | None, reproduce: bool, as_json: bool) 
 def declare_command(target: str, values: tuple[str, ...], by: str, log: str | None) -> None:
     """Fill fields of TARGET's log that a person must fill. KEY may be the last parts of the field's key.
 
-    The record is not rewritten: a line is appended beside it, with name and time, and laid over it when the log is read. What
+    The record is not rewritten: a declaration is put beside it, with name and time, and laid over it when the log is read. What
     the file can tell is not replaced; a contradiction becomes a finding.
 
     \b
@@ -89,11 +90,15 @@ def declare_command(target: str, values: tuple[str, ...], by: str, log: str | No
       mlflow-aifsm declare models:/digits-frozen/1 data_sets='digits 1.0, training half' --by 'A. Ito'
       mlflow-aifsm declare models:/digits/3 verified='https://example.org/report-17' --by 'A. Ito'
     """
-    from mlflow_aifsm.review import declare_all
+    from mlflow_aifsm.review import VERIFIED, declare_all
 
     pairs = [value.partition("=") for value in values]
     if wrong := [key for key, separator, _ in pairs if not separator]:
         raise click.UsageError(f"'{wrong[0]}' has no value: write KEY=VALUE, as in responsible='A. Ito'")
-    for evidence in declare_all(target, [(key, value) for key, _, value in pairs], by, log):
+    said = {key: value for key, _, value in pairs}
+    declared = declare_all(target, [(key, value) for key, _, value in pairs], by, log)
+    if model := declared.verified:
+        click.echo(f"{model.uri}: declared verified by {by}, evidence {said[VERIFIED]}, sha256 {model.sha256}")
+    for evidence in declared.logs:
         click.echo(f"{evidence.record.log_id}: {evidence.status}")
         click.echo(f"  {evidence.record.state_line}")

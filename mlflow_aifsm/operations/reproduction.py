@@ -1,6 +1,7 @@
 """A conversion done again, in a process of its own: does it give the same bytes, and the same canonical digest?
 
-The canonical digest leaves metadata out, so it may agree where the bytes do not. EASA CM-01 asks for reproducibility.
+The canonical digest leaves metadata out, so it may agree where the bytes do not. EASA CM-01 asks for reproducibility. Another
+result is a finding about the conversion; that nobody changed what was logged is another question, which the checks answer.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow_aifsm.operations.configs as kinds
 from mlflow_aifsm import lineage, scratch
+from mlflow_aifsm.capture.environment import packages
 from mlflow_aifsm.errors import AifsmError
-from mlflow_aifsm.facts import Json
+from mlflow_aifsm.facts import Finding, Json
 from mlflow_aifsm.measurement import measure
 from mlflow_aifsm.operations import sources
 from mlflow_aifsm.operations.freeze import exported_file
@@ -24,32 +26,60 @@ from mlflow_aifsm.record import Check, Evidence, Record
 
 TIMEOUT = 3600
 """Seconds after which a second conversion is given up."""
+NOT_REPRODUCED = "not_reproduced"
+"""Code of the finding that a second conversion gave another model."""
+
+_CONVERTER = "aifsm.conversion.converter"
+_PACKAGES = "aifsm.conversion.packages"
+_WHAT = "second conversion in a new process"
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """What a second conversion showed: checks, and a finding where it gave another model."""
+
+    checks: tuple[Check, ...]
+    findings: tuple[Finding, ...] = ()
 
 
 def with_reproduction(evidence: Evidence) -> Evidence:
-    """``evidence`` with the checks of a second conversion."""
-    return replace(evidence, checks=(*evidence.checks, *reproduced(evidence.record)))
+    """``evidence`` with the checks of a second conversion, and its finding laid onto the field that names the converter."""
+    again = reproduced(evidence.record)
+    return replace(evidence, record=_with(evidence.record, again.findings), checks=(*evidence.checks, *again.checks))
 
 
-def reproduced(record: Record) -> tuple[Check, ...]:
+def reproduced(record: Record) -> Reproduction:
     """Converts again what ``record`` says was converted, and compares bytes and canonical digest with the record.
 
     Returns:
-        One check for the bytes and one for the canonical digest; one that could not be looked at where nothing can be replayed.
+        One check for the bytes and one for the canonical digest, which hold or decide nothing, and the finding
+        ``not_reproduced`` where the model is another; a single check with the reason where nothing could be converted.
     """
-    what = "second conversion in a new process"
     if record.template.log != "conversion":
-        return (Check(what, None, "only conversions are done again"),)
-    call = record.entries["aifsm.conversion.converter"].value.data
+        return _undone("only conversions are done again")
+    if not record.output_sha256:
+        return _undone("the log delivered no file to compare with")
+    call = record.entries[_CONVERTER].value.data
     replay = call.get("config") if isinstance(call, dict) else None
     if not isinstance(replay, dict):
-        return (Check(what, None, "the source model or its example was not in MLflow, so there is nothing to convert again"),)
+        return _undone("the source model or its example was not in MLflow, so there is nothing to convert again")
     done = _converted(replay)
-    return _compared(record, Path(done)) if Path(done).is_file() else (Check(what, False, done),)
+    return _undone(done) if isinstance(done, str) else _compared(record, done)
 
 
-def _converted(replay: dict[str, Json]) -> str:
-    """Path of the file that the new process made, or why it made none."""
+def _undone(reason: str) -> Reproduction:
+    return Reproduction((Check(_WHAT, None, reason),))
+
+
+def _with(record: Record, findings: tuple[Finding, ...]) -> Record:
+    if not findings:
+        return record
+    entry = record.entries[_CONVERTER]
+    return replace(record, entries={**record.entries, _CONVERTER: replace(entry, findings=(*entry.findings, *findings))})
+
+
+def _converted(replay: dict[str, Json]) -> Path | str:
+    """The file that the new process made, or why it made none."""
     folder = scratch.folder()
     command = [sys.executable, "-m", __name__, json.dumps(replay), str(folder)]
     try:
@@ -57,24 +87,46 @@ def _converted(replay: dict[str, Json]) -> str:
     except subprocess.TimeoutExpired:
         return f"given up after {TIMEOUT} s"
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    return lines[-1] if lines else f"ended with exit code {done.returncode}"
+    if done.returncode == 0 and lines:
+        return Path(lines[-1])
+    # a process that was killed leaves its last warning behind, which is not the reason
+    return lines[-1] if lines and done.returncode > 0 else f"it ended with exit code {done.returncode}"
 
 
-def _compared(record: Record, path: Path) -> tuple[Check, ...]:
-    again = measure(path)
-    before = _canonical(record)
+def _compared(record: Record, path: Path) -> Reproduction:
+    again, before = measure(path), _canonical(record)
     after = next((fact.value.data for fact in again.facts if fact.name == "graph.canonical_digest"), None)
-    same = again.sha256 == record.output_sha256
-    bytes_seen = f"sha256 {again.sha256}" + ("" if same else f", recorded {record.output_sha256}")
-    return (
-        Check("second conversion in a new process, bytes", same, bytes_seen),
-        Check("second conversion in a new process, canonical digest", before == after if before else None, f"sha256 {after}"),
+    same, equal = again.sha256 == record.output_sha256, before == after if before else None
+    metadata = "; the canonical digest, which leaves metadata out, is the same" if equal and not same else ""
+    checks = (
+        Check(f"{_WHAT}, bytes", same or None, _seen(again.sha256, record.output_sha256, same=same) + metadata),
+        Check(f"{_WHAT}, canonical digest", equal or None, _seen(after, before, same=equal)),
     )
+    if same or equal:
+        return Reproduction(checks)
+    asked, found = (record.output_sha256, again.sha256) if equal is None else (before, after)
+    finding = Finding(NOT_REPRODUCED, _CONVERTER, f"sha256 {asked}", f"sha256 {found}", _effect(record))
+    return Reproduction(checks, (finding,))
+
+
+def _seen(found: Json, recorded: Json, *, same: bool | None) -> str:
+    return f"sha256 {found}" + ("" if same else f", recorded {recorded}" if recorded else ", none recorded")
 
 
 def _canonical(record: Record) -> Json:
     facts = {fact.name: fact for entry in record.entries.values() for fact in entry.beside}
     return facts["graph.canonical_digest"].value.data if "graph.canonical_digest" in facts else None
+
+
+def _effect(record: Record) -> str:
+    """What another result means, with the versions that may be its cause."""
+    effect = "the conversion, done again, gives another model"
+    then = record.entries[_PACKAGES].value.data
+    if not isinstance(then, dict):
+        return f"{effect}; the record holds no package versions to compare with"
+    now = packages(then)
+    changed = [f"{name} {then[name]}, now {now.get(name, 'not installed')}" for name in then if now.get(name) != then[name]]
+    return f"{effect}; versions that differ: {'; '.join(changed)}" if changed else f"{effect} with the same package versions"
 
 
 def main(replay: dict[str, Any], folder: Path) -> Path:

@@ -9,7 +9,8 @@ from mlflow_aifsm.report.cells import remedy, settled_by
 from mlflow_aifsm.report.summary import verification_line
 from mlflow_aifsm.report.terminal import laid_out
 
-WORDS = {True: "holds", False: "BROKEN", None: "not looked at"}
+WORDS = {True: "holds", False: "BROKEN", None: "undecided"}
+"""A check that decides nothing was not possible, or saw something that is no breach; its text says which."""
 
 
 def checklist(evidence: Evidence) -> str:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.entities import Run
+from mlflow.store.entities import PagedList
 
 from mlflow_aifsm import scratch
 from mlflow_aifsm.errors import NotFoundError
+from mlflow_aifsm.record import Status
 from mlflow_aifsm.template import LOGS
 from mlflow_aifsm.tracking.connection import client, server, speaking
 from mlflow_aifsm.tracking.keys import DECLARATIONS, MANIFEST, RECORD, folder, tag
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,9 @@ class StoredLog:
         folder: Local folder that holds ``record.json`` and what lies beside it.
         tags: Tags of the run; empty where the log was read from a folder.
         params: Params of the run.
+        delivered: Folder or file, named by the reader, that holds what was delivered; None for the model that the run names.
+        copy: The ``record.json`` beside it; None where none lies there, or it is the one that is read.
+        alone: Why the log was read from a folder without its run; empty where the run was found.
     """
 
     log: str
@@ -34,6 +42,9 @@ class StoredLog:
     run_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
+    delivered: Path | None = None
+    copy: Path | None = None
+    alone: str = ""
 
     @property
     def record(self) -> bytes:
@@ -123,33 +134,54 @@ def model_folder(uri: str) -> Path:
         NotFoundError: If the URI names no model.
         TrackingError: If MLflow cannot be reached.
     """
-    with speaking(f"model {uri}", missing="'mlflow models' or the Models page of the UI lists those that do"):
+    # a registry of its own needs no database of runs
+    if mlflow.get_registry_uri() == mlflow.get_tracking_uri():
+        _database_exists()
+    with speaking(f"model {uri}", missing="the Models page of the UI lists those that do"):
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
 
 
 def run_by_output(sha256: str) -> str:
-    """The newest run whose log delivered a file set of this digest.
+    """The newest run whose log delivered a file set of this digest; one whose log failed only where there is no other.
 
     Raises:
         NotFoundError: If no run of the tracking server did.
     """
+    _database_exists()
     with speaking("searching for the file's run"):
-        experiments = [experiment.experiment_id for experiment in client().search_experiments()]
-        for log in LOGS:
-            found = client().search_runs(experiments, f"tags.{tag(log, 'output_sha256')} = '{sha256}'", max_results=1)
-            if found:
-                return str(found[0].info.run_id)
+        found = [(entry, log) for log in LOGS for entry in _newest_first(log, "output_sha256", sha256)]
+    whole = [entry for entry, log in found if _finished(entry, log)]
+    for entry in (*whole, *(entry for entry, _ in found)):
+        return str(entry.info.run_id)
     raise NotFoundError(f"no run at {server()} delivered a file with sha256 {sha256[:12]}…", remedy="name the run instead")
 
 
 def latest_by_log_id(log: str, log_id: str) -> tuple[str, str] | None:
-    """Run id and record digest of the newest finished log of this id, or None."""
+    """Run id and record digest of the newest log of this id that was finished and did not fail, or None."""
     with speaking(f"searching for log {log_id}"):
-        experiments = [experiment.experiment_id for experiment in client().search_experiments()]
-        quoted = log_id.replace("'", "\\'")
-        found = client().search_runs(experiments, f"tags.{tag(log, 'log_id')} = '{quoted}'", max_results=5)
-    digests = ((entry.info.run_id, entry.data.tags.get(tag(log, "record_sha256"), "")) for entry in found)
-    return next(((run_id, digest) for run_id, digest in digests if digest), None)
+        found = next((entry for entry in _newest_first(log, "log_id", log_id) if _finished(entry, log)), None)
+    return (found.info.run_id, found.data.tags[tag(log, "record_sha256")]) if found else None
+
+
+def _finished(entry: Run, log: str) -> bool:
+    """A log that was only begun has no digest yet; one that failed has one, and says that it failed."""
+    tags = entry.data.tags
+    return bool(tags.get(tag(log, "record_sha256"))) and tags.get(tag(log, "status")) != str(Status.FAILED)
+
+
+def _newest_first(log: str, name: str, value: str) -> Iterator[Run]:
+    """Runs of all experiments that hold ``value`` in a tag of the log, newest first."""
+    places = [found.experiment_id for found in _paged(lambda token: client().search_experiments(page_token=token))]
+    wanted = "tags.{} = '{}'".format(tag(log, name), value.replace("'", "\\'"))
+    return _paged(lambda token: client().search_runs(places, wanted, max_results=100, page_token=token))
+
+
+def _paged(search: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
+    page = search(None)
+    yield from page
+    while page.token:
+        page = search(page.token)
+        yield from page
 
 
 def table(stored: StoredLog, name: str) -> tuple[dict[str, object], ...]:

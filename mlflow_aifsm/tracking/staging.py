@@ -141,7 +141,7 @@ def spool(destination: Path, record: Record, attachments: Attachments, delivered
     return place
 
 
-def _names(destination: Path) -> Iterable[Path]:
+def _names(destination: Path) -> Iterator[Path]:
     yield destination
     number = 2
     while True:

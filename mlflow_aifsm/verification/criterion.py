@@ -27,7 +27,7 @@ ROUNDED = 10
 DEFAULT_ACCURACY_DROP = 0.01
 """Loss that a well done 8-bit quantization stays within (Wu et al. 2020, arXiv 2004.09602)."""
 DEFAULT_AGREEMENT = 0.99
-"""Share of equal decisions where no label tells which are right: a loss of accuracy of 0.01 changes at least as many."""
+"""Share of equal decisions where no label tells which are right: accuracy, whatever the labels, then fell by 0.01 at most."""
 
 AT_LEAST = frozenset({"sqnr_db", "agreement"})
 """Limits from below; all others are limits from above."""

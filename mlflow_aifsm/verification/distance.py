@@ -78,7 +78,7 @@ class Distance:
 
         Infinities that both models share are counted apart; the distances speak of the finite values beside them.
         """
-        counts = {"non_finite": self.broken, "infinite_in_both": self.infinite_in_both}
+        counts: dict[str, float] = {"non_finite": self.broken, "infinite_in_both": self.infinite_in_both}
         if self.broken or not self.elements:
             return counts
         percentiles = {"p999_diff": self.percentile(99.9), "p99_diff": self.percentile(99)}

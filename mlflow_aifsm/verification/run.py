@@ -27,7 +27,7 @@ from mlflow_aifsm.verification.sessions import session_of
 TARGET = "target device"
 """Where outputs come from that were brought here."""
 REUSED = "samples_seen_before"
-"""Number of different verification samples that trained or calibrated the model too, equal in every byte as the sources give them.
+"""Number of different verification samples that trained or calibrated the model too, equal in every byte as given.
 
 Raw samples and the same samples preprocessed differ in their bytes, so 0 does not say that the two sets are apart.
 """

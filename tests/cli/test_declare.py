@@ -8,7 +8,10 @@ import mlflow
 import pytest
 
 import mlflow_aifsm as aifsm
+from mlflow_aifsm import audit, review
+from mlflow_aifsm.errors import TrackingError
 from mlflow_aifsm.facts import State
+from mlflow_aifsm.tracking import write
 from tests.cli.conftest import Logged
 from tests.command import Outcome, command
 
@@ -113,3 +116,38 @@ def test_a_key_that_both_logs_have_needs_the_log_named(logged: Logged) -> None:
     assert "--log" in outcome.err
     assert "aifsm.conversion.responsible" in outcome.err
     assert "aifsm.optimization.responsible" in outcome.err
+
+
+def test_two_people_who_declare_at_once_lose_nothing(run_id: str) -> None:
+    plans = [
+        review._planned(run_id, [(key, "known")], by, None)
+        for key, by in (("model.data_sets", "B. Sato"), ("conversion.responsible", "C. Mori"))
+    ]
+    for plan in plans:
+        review._declared(plan)
+    (log,) = audit.read(run_id)
+    assert [said.by for said in log.declarations] == ["B. Sato", "C. Mori"]
+    assert checks(run_id) == [True] * 4
+
+
+def test_a_declaration_that_was_cut_off_is_caught_up_by_the_next(run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(write, "tags", refused)
+        with pytest.raises(TrackingError, match="what was declared is kept; declare it again"):
+            aifsm.declare(run_id, "model.data_sets", "digits 1.0", by="B. Sato")
+    assert aifsm.load_record(run_id).entries["aifsm.model.data_sets"].value.text == "digits 1.0"
+    assert declared(run_id, "model.data_sets=digits 1.1").code == 0
+    assert checks(run_id) == [True] * 4
+
+
+def refused(*_: object) -> None:
+    """MLflow cannot be made to refuse one chosen request."""
+    raise TrackingError("no tags")
+
+
+def test_declarations_that_are_no_json_are_one_line(run_id: str) -> None:
+    mlflow.MlflowClient().log_text(run_id, "{not json", "aifsm/conversion/declarations/0.json")
+    outcome = command("check", run_id)
+    assert outcome.code == 1
+    assert "declarations" in outcome.err
+    assert len(outcome.err.splitlines()) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,3 +153,67 @@ def test_what_lies_beside_the_record_and_is_no_longer_json_is_one_line(place: Pl
     assert "Traceback" not in outcome.err
     assert len(outcome.err.splitlines()) <= 1
     assert name.split(".")[0].rstrip("s") in outcome.out + outcome.err
+
+
+@pytest.fixture
+def copy(place: Place, tmp_path: Path) -> Path:
+    """The model as somebody downloaded it, all bytes as they were."""
+    folder = shutil.copytree(place.model, tmp_path / "downloaded")
+    assert command("check", str(folder)).code == 3
+    return folder
+
+
+def broken(target: Path | str) -> str:
+    outcome = command("check", str(target))
+    assert outcome.code == 5, outcome.out
+    return " ".join(outcome.out.split()).partition("BROKEN")[2]
+
+
+def test_a_flipped_byte_in_a_downloaded_model_is_found_there(place: Place, copy: Path) -> None:
+    content = bytearray((copy / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / "model.onnx").write_bytes(content)
+    for target in (copy, copy / "aifsm"):
+        assert "model.onnx: sha256" in broken(target)
+    assert command("check", place.run_id).code == 3
+
+
+def test_a_flipped_byte_in_a_logged_model_is_found_by_its_uri(place: Place) -> None:
+    delivered_file(place)
+    assert "model.onnx: sha256" in broken(mlflow.get_run(place.run_id).data.tags["aifsm.conversion.model_uri"])
+
+
+def test_a_model_whose_own_record_was_edited_is_not_that_of_the_run(place: Place, copy: Path) -> None:
+    edited(copy / "aifsm" / "record.json", b"A. Ito", b"B. Ito")
+    assert "record.json of the target against the run's" in broken(copy)
+    assert command("check", place.run_id).code == 3
+
+
+def test_a_copy_is_looked_at_even_where_the_run_keeps_no_model(place: Place, copy: Path) -> None:
+    deleted_file(place)
+    assert command("check", str(copy)).code == 3
+    assert command("check", str(copy / "model.onnx")).code == 3
+
+
+def test_a_folder_whose_run_is_gone_is_read_alone_and_that_is_said(place: Place, copy: Path, tmp_path: Path) -> None:
+    elsewhere = f"sqlite:///{tmp_path / 'other.db'}"
+    MlflowClient(elsewhere).search_experiments()
+    mlflow.set_tracking_uri(elsewhere)
+    outcome = command("check", str(copy))
+    assert outcome.code == 3, outcome.out
+    words = " ".join(outcome.out.split())
+    assert f"only the folder was looked at: run {place.run_id} does not exist" in words
+    (copy / "model.onnx").unlink()
+    assert "model.onnx: missing" in broken(copy)
+
+
+def test_a_server_that_does_not_answer_is_an_error_and_not_a_folder_alone(copy: Path) -> None:
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    outcome = command("check", str(copy))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "no server answers" in outcome.err
+
+
+def test_a_model_that_the_run_no_longer_names_is_broken(place: Place) -> None:
+    MlflowClient().delete_tag(place.run_id, "aifsm.conversion.model_uri")
+    assert "no model is named" in broken(place.run_id)

@@ -97,6 +97,26 @@ def test_the_line_on_a_verification_gives_the_number_that_decided() -> None:
     assert verification_line(replace(LIMITED, samples=0, passed=False, failure="no file")) == "FAILED: no file"
 
 
+def test_a_run_without_a_criterion_is_not_called_passed() -> None:
+    unjudged = replace(LIMITED, criterion="no limit was set", metric="none: only finite, repeatable outputs are asked for")
+    assert verification_line(unjudged) == (
+        "run on this host, no criterion set: no limit was set, 540 samples of digits, verification"
+    )
+    told = words(verified(unjudged))
+    assert "run, no criterion set" in told
+    assert "verification passed" not in told
+    assert "Set by, and why" not in told
+
+
+def test_what_was_not_probed_and_what_was_compared_byte_for_byte_is_told_in_words() -> None:
+    why = "repeat, batch invariance: outputs came from the target device"
+    numbers = {**LIMITED.numbers, "not_probed": why, "infinite_in_both": 2, "samples_seen_before": 0}
+    rows = tables(*annexes(verified(replace(LIMITED, numbers=numbers))))
+    assert ["Not probed, and why", why] in rows
+    assert ["Values that are the same infinity in both models, left out of the differences", "2"] in rows
+    assert ["Samples seen in training or calibration, compared byte for byte as given", "0"] in rows
+
+
 def test_rounding_never_hides_on_which_side_of_its_limit_a_number_lies() -> None:
     close = VerificationResult(
         passed=False, criterion="approximate", epsilon=1e-4, samples=9, numbers={"max_diff": 1.0000004e-4}

@@ -17,6 +17,7 @@ from mlflow_aifsm.verification.criterion import CONVERSION, OPTIMIZATION, Verifi
     [
         ({"epsilon": 1e-3, "limits": {"max": 1}}, "epsilon and limits"),
         ({"reason": "because"}, "neither epsilon nor limits"),
+        ({"runtime": "TensorRT 10"}, "without outputs"),
         ({"epsilon": -1}, "at least 0"),
         ({"epsilon": math.nan}, "at least 0"),
         ({"batch_size": 0}, "at least 1"),
@@ -47,6 +48,8 @@ def test_the_default_of_an_optimization_limits_accuracy_only_where_it_was_measur
     assert OPTIMIZATION.applied_to({"max_diff": 3.0}).text == "no limit was set"
     limited = OPTIMIZATION.applied_to({"accuracy_drop": 0.02})
     assert limited.text == "accuracy_drop ≤ 0.01"
+    assert OPTIMIZATION.applied_to({"accuracy_drop": 0.0, "agreement": 0.9}).text == "accuracy_drop ≤ 0.01"
+    assert OPTIMIZATION.applied_to({"agreement": 0.9}).text == "agreement ≥ 0.99"
     assert limited.misses({"accuracy_drop": 0.02}) == ("accuracy_drop is 0.02, limit 0.01",)
 
 
@@ -57,6 +60,12 @@ def test_a_declared_limit_of_something_that_was_not_measured_is_missed() -> None
         "sqnr_db is 19, limit 20",
     )
     assert criterion.misses({"accuracy_drop": 0.1, "sqnr_db": math.inf}) == ()
+
+
+def test_a_reason_without_any_limit_is_no_criterion() -> None:
+    empty = criterion_of(Verification([], limits={}, reason="agreed"), OPTIMIZATION).applied_to({"agreement": 0.2})
+    assert empty.text == "no limit was set: agreed"
+    assert empty.bounds == {}
 
 
 def test_a_given_metric_can_be_limited_by_its_drop() -> None:

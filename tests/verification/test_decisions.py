@@ -68,11 +68,21 @@ def test_a_sample_of_many_decisions_flips_as_a_whole() -> None:
     assert decisions.numbers["flips"] == 2
 
 
-def test_labels_of_another_shape_than_the_decisions_yield_no_accuracy() -> None:
+@pytest.mark.parametrize("labels", [np.zeros((3, 5)), np.zeros(2), np.array(["0", "1", "2"])])
+def test_labels_that_cannot_be_compared_with_the_decisions_are_refused(labels: np.ndarray) -> None:
     decisions = Decisions()
-    decisions.add(np.zeros(3), np.zeros(3), np.zeros((3, 5)), 3)
-    assert "accuracy_after" not in decisions.numbers
-    assert decisions.recalls == ()
+    decisions.add(np.zeros(3), np.zeros(3), labels, 3)
+    with pytest.raises(InputError, match="labels do not fit the decisions"):
+        decisions.check_labels()
+
+
+def test_a_last_axis_of_length_1_does_not_tell_labels_from_decisions() -> None:
+    flat, column = np.array([0, 1, 2]), np.array([[0], [1], [2]])
+    for decided, labels in ((flat, column), (column, flat), (column, column)):
+        decisions = Decisions()
+        decisions.add(decided, decided, labels, 3)
+        decisions.check_labels()
+        assert decisions.numbers["accuracy_after"] == 1.0
 
 
 def test_decisions_must_number_the_samples() -> None:

@@ -61,14 +61,25 @@ def test_outputs_without_signal_have_no_sqnr() -> None:
 def test_values_that_are_finite_in_one_model_only_are_counted_and_no_distance_is_given(broken: float) -> None:
     left, right = pair(2)
     right[3, 2] = right[4, 0] = broken
-    assert measured(left, right, 50).numbers == {"non_finite": 2}
-    assert measured(right, left, 50).numbers == {"non_finite": 2}
+    assert measured(left, right, 50).numbers == {"non_finite": 2, "infinite_in_both": 0}
+    assert measured(right, left, 50).numbers == {"non_finite": 2, "infinite_in_both": 0}
 
 
-def test_nan_or_equal_infinity_in_both_is_no_difference() -> None:
-    left = np.array([[math.nan, math.inf, 1.0]])
-    assert measured(left, left.copy(), 1).numbers["max_diff"] == 0.0
-    assert measured(left, -left, 1).broken == 1
+def test_nan_in_both_is_counted_as_nan() -> None:
+    left = np.array([[math.nan, 1.0]])
+    assert measured(left, left.copy(), 1).numbers == {"non_finite": 1, "infinite_in_both": 0}
+
+
+def test_equal_infinity_in_both_is_no_difference_and_a_number_of_its_own() -> None:
+    left = np.array([[math.inf, -math.inf, 1.0]])
+    numbers = measured(left, left.copy(), 1).numbers
+    assert (numbers["max_diff"], numbers["non_finite"], numbers["infinite_in_both"]) == (0.0, 0, 2)
+    assert measured(left, -left, 1).numbers == {"non_finite": 2, "infinite_in_both": 0}
+
+
+def test_nan_in_two_runs_of_one_model_is_repeatable() -> None:
+    outputs = {"y": np.array([[math.nan, 1.0]])}
+    assert largest_difference(outputs, dict(outputs), 1) == 0.0
 
 
 def test_outputs_of_other_shape_name_or_kind_are_refused() -> None:
