@@ -133,7 +133,7 @@ def _loaded(verified: VerifiedModel) -> nn.Module | ExportedProgram:
 
 
 def registered_state(verified: VerifiedModel) -> str:
-    """Digest of parameters and buffers of a registered pt2 model; empty where there is none, or it would have to be unpickled."""
+    """Digest of parameters and buffers of a registered pt2 model; empty for a pickled one, which is not loaded for this."""
     entry = verified.flavors.get("pytorch")
     archive = verified.folder / str(entry.get("model_data", "data")) / PT2 if entry and verified.folder else None
     return torch_module.state_digest(pt2_file.load(archive)) if archive and archive.is_file() else ""
