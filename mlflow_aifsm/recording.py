@@ -21,7 +21,7 @@ from mlflow_aifsm.codec import unstructure
 from mlflow_aifsm.config import Config
 from mlflow_aifsm.digests import FileDigest, set_digest
 from mlflow_aifsm.errors import InputError
-from mlflow_aifsm.facts import Fact, Facts, Finding, Json, captured, measured
+from mlflow_aifsm.facts import Fact, Facts, Finding, Json, State, captured, measured
 from mlflow_aifsm.fill import fill
 from mlflow_aifsm.measurement import Measurement, measure
 from mlflow_aifsm.progress import progress
@@ -186,14 +186,25 @@ class Recording:
         with progress("verifying") as shown:
             result, facts = verify(self.delivered, reference, verification, default, progress=shown, seen=self._seen)
         self.verification = replace(result, held_in=self._holder(verification))
+        self.note(self._environments(verification))
         self.add(*facts, *self._reused(self.verification))
         self.data(self.verification.data, self.verification.data_sha256, "verification")
+
+    def _environments(self, verification: Verification) -> str:
+        """How the place of the verification differs from that of the conversion (EASA Concept Paper IMP-07)."""
+        made = self.facts.get("environment.host")
+        if verification.outputs is not None:
+            return f"Verified elsewhere than the environment of the log: target device, {verification.runtime or 'not recorded'}."
+        if made is not None and made.state is State.NOT_RECORDED:
+            return "The environment of the conversion is not known, so neither is its difference from that of the verification."
+        return "Conversion and verification ran in one process: the environment of the log is that of both."
 
     def _holder(self, verification: Verification) -> str:
         """Where the criterion stands: a script that is committed as it ran holds it, else nothing older than the call does."""
         if verification.epsilon is None and verification.limits is None:
             return ""
-        if self.source.commit and self.source.dirty is False and self.source.content:
+        word = b"epsilon" if verification.epsilon is not None else b"limits"
+        if self.source.commit and self.source.dirty is False and word in self.source.content:
             return f"{self.source.name}, commit {self.source.commit}"
         return "criterion supplied with the call"
 

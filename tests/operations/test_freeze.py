@@ -128,6 +128,16 @@ def test_a_fixed_batch_is_verified_in_pieces_of_its_length(digits: Digits) -> No
     assert (frozen.verification.passed, frozen.verification.samples) == (True, 10)
 
 
+def test_the_log_says_how_the_environment_of_the_verification_differs(digits: Digits) -> None:
+    here = aifsm.freeze(digits.model, digits.example, verified_model="d_1", verification=aifsm.Verification(digits.images[:4]))
+    assert any("ran in one process" in note for note in here.record.notes)
+    with torch.no_grad():
+        outputs = digits.model(torch.from_numpy(digits.images[:4])).numpy()
+    judged = aifsm.Verification(digits.images[:4], outputs=outputs, runtime="vendor runtime 2.1", epsilon=1e-4, reason="a test")
+    there = aifsm.freeze(digits.model, digits.example, verified_model="d_1", verification=judged)
+    assert any("target device, vendor runtime 2.1" in note for note in there.record.notes)
+
+
 def test_verification_with_the_wrong_normalisation_fails_and_is_still_logged(digits: Digits) -> None:
     wrong = aifsm.Verification(
         aifsm.Data(digits.images, labels=digits.labels), outputs=np.zeros((len(digits.images), 10), "float32")
