@@ -194,7 +194,8 @@ class Recording:
         """How the place of the verification differs from that of the conversion (EASA Concept Paper IMP-07)."""
         made = self.facts.get("environment.host")
         if verification.outputs is not None:
-            return f"Verified elsewhere than the environment of the log: target device, {verification.runtime or 'not recorded'}."
+            place = verification.runtime or "not recorded"
+            return f"Verified outside the environment of the log: target device, {place}."
         if made is not None and made.state is State.NOT_RECORDED:
             return "The environment of the conversion is not known, so neither is its difference from that of the verification."
         return "Conversion and verification ran in one process: the environment of the log is that of both."

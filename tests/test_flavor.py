@@ -136,7 +136,7 @@ def test_a_registered_version_says_what_it_is_and_what_it_was_made_from(frozen: 
         "aifsm.conversion.record_sha256": record.sha256,
         "aifsm.conversion.input_sha256": record.input_sha256,
         "aifsm.conversion.output_sha256": sha256_file(frozen.path),
-        "aifsm.precision": "float",
+        "aifsm.precision": "float32",
         "aifsm.made_from": "models:/flavor-digits/1",
     }
     assert all(words in version.description for words in (frozen.log_id, "models:/flavor-digits/1", record.output_sha256))
