@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from mlflow_aifsm.facts import Finding, State, Value
     from mlflow_aifsm.flavor import load_model, log_model, save_model
     from mlflow_aifsm.hooks.context import record_conversion, record_optimization
-    from mlflow_aifsm.operations.configs import NNCF, Onnx, Pt2
+    from mlflow_aifsm.operations.configs import Onnx, Pt2
     from mlflow_aifsm.operations.freeze import freeze
+    from mlflow_aifsm.operations.quantization import NNCF, ORT, Dynamic, Static, WeightOnly
     from mlflow_aifsm.operations.quantize import quantize
     from mlflow_aifsm.record import Entry, Record
     from mlflow_aifsm.rendering import render_report
@@ -46,8 +47,9 @@ _PLACES = {
     "facts": ("Finding", "State", "Value"),
     "flavor": ("load_model", "log_model", "save_model"),
     "hooks.context": ("record_conversion", "record_optimization"),
-    "operations.configs": ("NNCF", "Onnx", "Pt2"),
+    "operations.configs": ("Onnx", "Pt2"),
     "operations.freeze": ("freeze",),
+    "operations.quantization": ("NNCF", "ORT", "Dynamic", "Static", "WeightOnly"),
     "operations.quantize": ("quantize",),
     "record": ("Entry", "Record"),
     "rendering": ("render_report",),
@@ -60,8 +62,10 @@ _MODULES = {name: f"{__name__}.{module}" for module, names in _PLACES.items() fo
 
 __all__ = [
     "NNCF",
+    "ORT",
     "AifsmError",
     "Data",
+    "Dynamic",
     "Entry",
     "Finding",
     "Onnx",
@@ -69,9 +73,11 @@ __all__ = [
     "Record",
     "Result",
     "State",
+    "Static",
     "Training",
     "Value",
     "Verification",
+    "WeightOnly",
     "declare",
     "freeze",
     "load_model",

@@ -68,6 +68,12 @@ def _catalogue() -> dict[str, FactType]:
         FactType("environment.host", "operating system, processor, memory, accelerator, Python, threads, seeds"),
         # calibration and quantization
         FactType("calibration.method", "how the range of each activation was set, on which data"),
+        FactType(
+            "calibration.clip_fraction",
+            "largest share of a tensor's calibration values outside its range",
+            "ratio in [0, 1]",
+            "aifsm.clip_fraction",
+        ),
         FactType("quantizers.transformation", "function from real values to integers"),
         FactType("quantizers.scale", "scale factors with range, levels and formula"),
         FactType("quantization.framework", "framework that quantized, with version"),
@@ -81,10 +87,16 @@ def _catalogue() -> dict[str, FactType]:
         FactType("quantizers.scheme", "symmetric or asymmetric, weights and activations apart"),
         FactType("quantizers.technique", "what the file quantizes: weights, or weights and activations"),
         FactType("quantizers.granularity", "layerwise, channelwise or groupwise, weights and activations apart"),
+        FactType(
+            "quantizers.weight_codes", "whether each weight's codes are those of the float weight under scale and zero point"
+        ),
         FactType("quantizers.float_layers", "layers left in floating point"),
         FactType("quantizers.lost_non_linearities", "activation functions of the float graph that the file lost"),
         FactType("runtime.integer_operators", "operators that the target runtime runs in integers"),
         FactType("runtime.integer_ratio", "share of layers run in integers", "ratio in [0, 1]", "aifsm.integer_ops_ratio"),
+        FactType(
+            "runtime.speedup", "time of the float model over that of the delivered one, side by side", "ratio", "aifsm.speedup"
+        ),
         # pruning and recovery
         FactType("zeros.ratio", "share of weights that are zero", "ratio in [0, 1]", "aifsm.zeros"),
         FactType("pruning.framework", "framework that pruned, with version"),
@@ -92,6 +104,7 @@ def _catalogue() -> dict[str, FactType]:
         FactType("pruning.criteria", "criterion and scope of the threshold"),
         FactType("pruning.patterns", "pattern the zeros hold"),
         FactType("pruning.call", "schedule, fine-tuning, layers left out"),
+        FactType("recovery.bias_correction", "whether biases were corrected, and what that was measured to do"),
         FactType("recovery.partial", "layers kept in higher precision, and why"),
         FactType("recovery.qat", "quantization-aware training"),
         FactType("recovery.learned", "quantization parameters learned in training"),
@@ -103,6 +116,18 @@ def _catalogue() -> dict[str, FactType]:
         FactType("verification.flips", "samples whose decision changed", "count", "aifsm.flips"),
         FactType("verification.accuracy", "accuracy of the delivered model", "ratio in [0, 1]", "aifsm.accuracy"),
         FactType("verification.accuracy_drop", "accuracy before minus after", "ratio in [-1, 1]", "aifsm.accuracy_drop"),
+        FactType(
+            "verification.worst_class_recall",
+            "recall of the class that lost most",
+            "ratio in [0, 1]",
+            "aifsm.worst_class_recall",
+        ),
+        FactType(
+            "verification.low_margin",
+            "changed decisions among the samples that the float model decided by the smallest margins",
+        ),
+        FactType("verification.slices", "accuracy and changed decisions by slice of the data"),
+        FactType("verification.layer_sqnr", "signal to quantization noise ratio at each quantized tensor", "dB"),
         FactType("size.ratio", "size of the delivered file over that of its input", "ratio", "aifsm.size_ratio"),
     )
     return {row.name: row for row in rows}

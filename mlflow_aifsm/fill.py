@@ -46,10 +46,23 @@ def declared_record(record: Record, declarations: Iterable[Declaration]) -> Reco
 
 
 def agrees(compare: str, asked: Any, found: Any) -> bool:
-    """Whether ``found`` satisfies ``asked``: ``equal``, ``at_least`` (numbers), ``subset`` (all asked items were found)."""
+    """Whether ``found`` satisfies ``asked``: ``equal``, ``at_least`` (numbers), ``subset`` (all asked items were found).
+
+    Of a mapping, items are its parts: what was not asked for may be anything, and so may a part that is listed under
+    ``either``, because the file would be the same either way.
+    """
     if compare == "at_least":
         return bool(found >= asked)
     if compare == "subset":
+        return _holds(asked, found)
+    return bool(asked == found)
+
+
+def _holds(asked: Any, found: Any) -> bool:
+    if isinstance(asked, Mapping) and isinstance(found, Mapping):
+        free = found.get("either", ())
+        return all(part in found and (found[part] == wanted or part in free) for part, wanted in asked.items())
+    if isinstance(asked, list | tuple) and isinstance(found, list | tuple):
         return set(asked) <= set(found)
     return bool(asked == found)
 

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlflow_aifsm.capture import graph_facts, onnx_graph, quantizer_facts, quantizers, sparsity
+from mlflow_aifsm.capture import (
+    graph_facts,
+    non_linearities,
+    onnx_graph,
+    quantizer_facts,
+    quantizer_table,
+    quantizers,
+    sparsity,
+)
 from mlflow_aifsm.capture.file_kind import FileKind, kind_of
 from mlflow_aifsm.digests import FileDigest, set_digest
 from mlflow_aifsm.facts import Fact, Json
@@ -35,7 +43,8 @@ def measure(path: Path, against: Path | None = None, *, pruning_logged: bool = F
 
     Args:
         path: The delivered file: ONNX, its external data beside it, pt2, or TorchScript.
-        against: The float ONNX file it was made from, to find activation functions that were lost.
+        against: The float ONNX file it was made from, to find activation functions that were lost and to recompute the codes of
+            each weight.
         pruning_logged: Whether a pruning step is on record, so that zeros are expected.
 
     Raises:
@@ -46,16 +55,20 @@ def measure(path: Path, against: Path | None = None, *, pruning_logged: bool = F
 
 
 def _onnx(path: Path, against: Path | None, *, pruning_logged: bool) -> Measurement:
-    file = onnx_graph.opened(path)
+    file, before = onnx_graph.opened(path), None if against is None else onnx_graph.opened(against)
     rows = quantizers.read(file)
     zeros = sparsity.read_zeros(file, rows)
     facts = (
         *graph_facts.facts(file),
-        *quantizer_facts.facts(file, against, rows),
+        *quantizer_facts.facts(file, before, rows),
         *sparsity.facts(file, pruning_logged=pruning_logged, zeros=zeros),
         *integer_execution.facts(file),
     )
-    tables = {"quantizers": tuple(quantizer_facts.table(rows)), "sparsity": tuple(sparsity.table(zeros))}
+    names = {} if before is None else non_linearities.standing_for(file, before)
+    tables = {
+        "quantizers": tuple(quantizer_table.table(rows, standing_for=names)),
+        "sparsity": tuple(sparsity.table(zeros)),
+    }
     return Measurement(facts, file.files, set_digest(file.files), tables)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mlflow_aifsm import publishing, scratch
 from mlflow_aifsm.capture import environment, frozen, tool_validation
+from mlflow_aifsm.capture.quantizer_table import with_calibrated
 from mlflow_aifsm.capture.source_code import SourceCode
 from mlflow_aifsm.capture.training import Training
 from mlflow_aifsm.codec import unstructure
@@ -76,6 +77,7 @@ class Recording:
     verification: VerificationResult | None = None
     delivered: Path | None = None
     measurement: Measurement | None = None
+    _tables: dict[str, Sequence[Mapping[str, Json]]] = field(default_factory=dict)
     _data: list[UsedData] = field(default_factory=list)
     _model_ids: list[str] = field(default_factory=list)
     _seen: frozenset[str] = frozenset()
@@ -103,6 +105,7 @@ class Recording:
         arguments: Mapping[str, Json],
         shown: Mapping[str, Json] | None = None,
         config: Json = None,
+        what: str = "",
     ) -> None:
         """Records a call with resolved arguments, beside the script that made it.
 
@@ -112,10 +115,11 @@ class Recording:
             arguments: All arguments with resolved defaults.
             shown: Those that the cell prints; all of them if None.
             config: What replays the call, or None where that is not known.
+            what: What was asked for, where that is another thing than the arguments.
         """
         printed = ", ".join(f"{name}={value!r}" for name, value in (arguments if shown is None else shown).items())
         rest = "" if shown is None else "; all other arguments are the function's defaults, which record.json holds"
-        text = f"{function}({printed}){rest}. Called from {self.source.text}"
+        text = f"{what}{': ' if what else ''}{function}({printed}){rest}. Called from {self.source.text}"
         data = {"function": function, "arguments": dict(arguments), "source": _source_data(self.source), "config": config}
         self.add(captured(fact, text, data, source=f"call of {function}", short=function))
 
@@ -169,6 +173,10 @@ class Recording:
         digest = self.measurement.sha256
         self.add(measured("output.digest", f"sha256 {digest}", digest, source=self.delivered.name))
         return self.measurement
+
+    def tables(self, tables: Mapping[str, Sequence[Mapping[str, Json]]]) -> None:
+        """Adds tables that lie beside the record, by name; ranges that calibration found also stand beside the quantizers."""
+        self._tables |= tables
 
     def verify(self, reference: Reference, verification: Verification, default: Criterion) -> None:
         """Runs the delivered file on the verification data beside ``reference``; a verification that cannot run has failed.
@@ -308,6 +316,12 @@ class Recording:
             spool=Path(self.config.spool),
         )
 
+    def _all_tables(self) -> dict[str, Sequence[Mapping[str, Json]]]:
+        measured = self.measurement.tables if self.measurement else {}
+        found = {str(row["tensor"]): row for row in self._tables.get("calibration", ())}
+        beside = {"quantizers": with_calibrated(measured["quantizers"], found)} if found and "quantizers" in measured else {}
+        return {**measured, **beside, **self._tables}
+
     def _attachments(self) -> Attachments:
         packages = environment.packages(PACKAGE_ROOTS)
         host = self.facts.get("environment.host")
@@ -315,7 +329,7 @@ class Recording:
         if self.verification:
             documents["verification.json"] = unstructure(self.verification)
         pinned = "".join(f"{name}=={number}\n" for name, number in packages.items()).encode()
-        tables = {name: rows for name, rows in (self.measurement.tables if self.measurement else {}).items() if rows}
+        tables = {name: rows for name, rows in self._all_tables().items() if rows}
         return Attachments({"packages.txt": pinned, **self.source.files()}, documents, tables)
 
 

@@ -135,6 +135,12 @@ class Samples:
         """Version of the data set; empty if none was given."""
         return self._data.version
 
+    @property
+    def preprocessing(self) -> str:
+        """Name of the function that prepares each sample; empty if there is none."""
+        function = self._data.preprocess
+        return "" if function is None else getattr(function, "__qualname__", type(function).__name__)
+
     def describe(self) -> str:
         """One phrase for the log: name, version, number of samples, digest."""
         version = f" version {self.version}" if self.version else ""

@@ -92,6 +92,23 @@ def test_a_lost_relu_is_found_when_the_float_file_is_named(float_file):
     assert findings == ["non_linearity_lost"]
 
 
+def test_codes_of_the_weights_are_recomputed_when_the_float_file_is_named(float_file, tmp_path):
+    path = quantized(float_file)
+    found = {fact.name: fact for fact in measure(path, float_file).facts}["quantizers.weight_codes"]
+    assert found.value.text.startswith("2 of 2 weights: all 792 codes are those of the float weights in float.onnx")
+    model = onnx.load(path)
+    stored = next(item for item in model.graph.initializer if item.name == "w1_quantized")
+    stored.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(stored), stored.name))
+    onnx.save(model, tmp_path / "turned.onnx")
+    findings = [finding.code for fact in measure(tmp_path / "turned.onnx", float_file).facts for finding in fact.findings]
+    assert findings == ["weight_codes_differ"]
+
+
+def test_the_table_names_the_tensor_of_the_float_file_that_a_range_stands_for(float_file):
+    rows = {row["tensor"]: row for row in measure(quantized(float_file), float_file).tables["quantizers"]}
+    assert {row["float_tensor"] for row in rows.values() if row["kind"] == "activation"} <= {"t0", "t1", "t2", "c0", "c1"}
+
+
 def test_forty_megabytes_are_measured_in_less_than_a_second(tmp_path):
     """As large as ResNet-18; the best of three, because other work may run beside it."""
     path = convolutions(tmp_path / "large.onnx", [3, 256, *[512] * 4, 256])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv as reader
 import io
 import json
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from mlflow_aifsm.record import Record
 from mlflow_aifsm.tracking.keys import OUTSIDE_MANIFEST
 from mlflow_aifsm.tracking.staging import FORMULA, Attachments, csv, spool, stage
 from tests.golden import golden_record
+from tests.report.plotted import names, tables
 
 ROWS = [
     {"tensor": "conv1.weight", "bits": 8, "axis": 0, "scale": 0.1},
@@ -71,6 +73,25 @@ def test_the_manifest_lists_what_must_not_change_and_finds_a_change(tmp_path: Pa
 def test_the_same_log_is_staged_in_the_same_bytes(tmp_path: Path) -> None:
     first, second = (stage(tmp_path / name, golden_record(), ATTACHED) for name in "ab")
     assert manifest(first) == manifest(second)
+
+
+def test_plots_are_staged_as_files_that_the_manifest_lists_and_the_report_holds(tmp_path: Path) -> None:
+    first, second = (stage(tmp_path / name, golden_record(), Attachments(tables=tables(names(9)))) for name in "ab")
+    plots = [f"plots/{name}.svg" for name in ("ranges", "sparsity", "sqnr")]
+    listed = {file["path"]: file["sha256"] for file in json.loads((first / "manifest.json").read_bytes())}
+    assert sorted(path.relative_to(first).as_posix() for path in first.rglob("*.svg")) == plots
+    assert {name: sha256_bytes((first / name).read_bytes()) for name in plots}.items() <= listed.items()
+    assert manifest(first) == manifest(second)
+    report = (first / "report.html").read_text("utf-8")
+    assert all(b64encode((first / name).read_bytes()).decode() in report for name in plots)
+
+
+def test_a_plot_that_fails_costs_neither_the_record_nor_another_plot(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = {**tables(names(9)), "distributions": ({"tensor": "w", "bin_low": 0, "bin_high": 1, "count": 10**400},)}
+    stage(tmp_path, golden_record(), Attachments(tables=broken))
+    assert sorted(path.name for path in tmp_path.rglob("*.svg")) == ["sparsity.svg", "sqnr.svg"]
+    assert Record.from_json((tmp_path / "record.json").read_bytes()) == golden_record()
+    assert "plot ranges.svg cannot be drawn" in caplog.text
 
 
 @pytest.mark.parametrize(

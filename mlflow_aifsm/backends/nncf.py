@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import nncf
 import onnx
 from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
 
-from mlflow_aifsm.errors import InputError, OptimizationError
+from mlflow_aifsm.backends.quantized import Quantized, failed, saved
+from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Json
 
 KINDS: Mapping[str, type] = {
@@ -28,39 +29,11 @@ KINDS: Mapping[str, type] = {
 """Keywords of ``nncf.quantize`` that are no plain values, with the class that holds them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quantized:
-    """A quantized graph with the call that made it.
-
-    Attributes:
-        model: The graph.
-        arguments: All arguments of ``nncf.quantize`` with resolved defaults, as JSON.
-        consumed: Calibration samples that NNCF read in its longest pass.
-    """
-
-    model: onnx.ModelProto
-    arguments: dict[str, Json]
-    consumed: int
-
-
-class _Counted:
-    """Samples that can be read again and again, counted by pass."""
-
-    def __init__(self, samples: Iterable[dict[str, Any]]) -> None:
-        self._samples = samples
-        self.most = 0
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for number, sample in enumerate(self._samples, 1):
-            self.most = max(self.most, number)
-            yield sample
-
-
-def quantize(model: onnx.ModelProto, samples: Iterable[dict[str, Any]], keywords: Mapping[str, Any]) -> Quantized:
+def quantize(path: Path, samples: Iterable[dict[str, Any]], keywords: Mapping[str, Any]) -> Quantized:
     """Calls ``nncf.quantize``.
 
     Args:
-        model: The float graph.
+        path: The float file.
         samples: Calibration samples by input name, each ``[1, …]``; iterated several times.
         keywords: Keywords of ``nncf.quantize``; None stands for NNCF's default.
 
@@ -69,14 +42,59 @@ def quantize(model: onnx.ModelProto, samples: Iterable[dict[str, Any]], keywords
         OptimizationError: If NNCF refuses or fails.
     """
     given = {name: _native(KINDS[name], value, name) if name in KINDS else value for name, value in keywords.items()}
-    counted = _Counted(samples)
     try:
         with _quiet():
-            quantized = nncf.quantize(model, nncf.Dataset(counted), **{k: v for k, v in given.items() if v is not None})
+            model = nncf.quantize(onnx.load(path), nncf.Dataset(samples), **{k: v for k, v in given.items() if v is not None})
     except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise OptimizationError(f"nncf.quantize failed: {type(error).__name__}: {reason}") from error
-    return Quantized(quantized, _resolved(given), counted.most)
+        raise failed("nncf.quantize", error) from error
+    arguments = _resolved(given)
+    return Quantized(saved(model), "nncf.quantize", arguments, _differing(arguments))
+
+
+def controlled(
+    path: Path,
+    samples: Iterable[dict[str, Any]],
+    validation: Callable[[Path], float],
+    max_drop: float,
+    keywords: Mapping[str, Any],
+) -> Quantized:
+    """Calls ``nncf.quantize_with_accuracy_control``: NNCF takes quantizers out until the drop is met.
+
+    Args:
+        path: The float file.
+        samples: Calibration samples; NNCF's ranking of layers reads them too.
+        validation: Metric of a file, more is better.
+        max_drop: Largest absolute drop of the metric.
+        keywords: Keywords that it shares with ``nncf.quantize``.
+
+    Raises:
+        InputError: If a keyword's value is not one that NNCF knows.
+        OptimizationError: If NNCF refuses or fails.
+    """
+    given = {name: _native(KINDS[name], value, name) if name in KINDS else value for name, value in keywords.items()}
+    data = nncf.Dataset(samples)
+
+    def judged(model: onnx.ModelProto, _: Any) -> tuple[float, None]:
+        return validation(saved(model)), None
+
+    try:
+        with _quiet():
+            wanted = {name: value for name, value in given.items() if value is not None}
+            model = nncf.quantize_with_accuracy_control(
+                onnx.load(path), data, data, validation_fn=judged, max_drop=max_drop, **_renamed(wanted)
+            )
+    except Exception as error:
+        raise failed("nncf.quantize_with_accuracy_control", error) from error
+    arguments = {**_resolved(given), "max_drop": max_drop}
+    shown = {**_differing(_resolved(given)), "max_drop": max_drop}
+    return Quantized(saved(model), "nncf.quantize_with_accuracy_control", arguments, shown)
+
+
+def _renamed(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of ``nncf.quantize`` under the names of the call with accuracy control."""
+    return {
+        {"advanced_parameters": "advanced_quantization_parameters"}.get(name, name): value for name, value in keywords.items()
+    }
 
 
 def estimator(arguments: Mapping[str, Json]) -> tuple[str, str]:
@@ -107,7 +125,7 @@ def flattened(arguments: Mapping[str, Json], prefix: str = "") -> dict[str, Json
     return flat
 
 
-def differing(arguments: Mapping[str, Json]) -> dict[str, Json]:
+def _differing(arguments: Mapping[str, Json]) -> dict[str, Json]:
     """Those resolved arguments that are not NNCF's defaults, and the number of samples, with dotted names."""
     parameters = inspect.signature(nncf.quantize).parameters
     defaults = {name: parameters[name].default for name in arguments if parameters[name].default is not inspect.Parameter.empty}

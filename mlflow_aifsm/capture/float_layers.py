@@ -65,6 +65,8 @@ def _state(scope: Scope, node: NodeProto) -> str:
         return "partial"
     if node.op_type not in FLOAT_LAYERS:
         return ""
+    if len(node.input) > 1 and scope.initializer(scope.origin(node.input[1])) is not None:
+        return "none"  # a float weight is multiplied in float, whatever the data were before
     quantized = [_dequantized(scope, name) for name in node.input[:2]]
     return "full" if all(quantized) else "partial" if any(quantized) else "none"
 

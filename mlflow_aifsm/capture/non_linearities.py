@@ -41,6 +41,15 @@ def lost_non_linearities(file: OnnxFile, against: Path | OnnxFile | None, rows: 
     return _compared(file, opened(against), rows)
 
 
+def standing_for(file: OnnxFile, before: OnnxFile) -> dict[str, str]:
+    """The tensor behind each ReLU and Clip of ``before`` that ``file`` has no node for, by the tensor before it.
+
+    A quantizer of the tensor before such a node holds the range of the tensor behind it.
+    """
+    functions = (node for node in before.nodes if node.op_type in CLIPPING)
+    return {node.input[0]: node.output[0] for node in functions if not _kept(file, before, node)}
+
+
 def _compared(file: OnnxFile, before: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
     functions = [(scope, node) for scope in before.scopes for node in scope.nodes if node.op_type in CLIPPING]
     ranges = {row.label: row for row in rows if row.kind == ACTIVATION and not row.dynamic}

@@ -12,8 +12,19 @@ from dataclasses import dataclass
 
 WEIGHT, ACTIVATION, BIAS = "weight", "activation", "bias"
 
+ADDED = re.compile(
+    r"^(?:q_output_(?P<nncf>.+?)(?:_\d+)?|(?P<ort>.+?)(?:_quantized|_QuantizeLinear_Input|(?:_DQ)?_Q[248](?:G\d+)?))$"
+)
+"""What NNCF and ORT's quantizers add to the name of a tensor they quantize, before it or behind."""
+
 FLOAT8 = {"float8e4m3fn": 448, "float8e4m3fnuz": 240, "float8e5m2": 57344, "float8e5m2fnuz": 57344}
 """Largest value of each 8-bit floating-point code."""
+
+
+def label(tensor: str) -> str:
+    """The name ``tensor`` had in the float file: without what quantizers add to names."""
+    found = ADDED.match(tensor)
+    return (found["nncf"] or found["ort"]) if found else tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ class Quantizer:
     @property
     def label(self) -> str:
         """``tensor`` without what quantizers add to names: ``conv1.weight`` for ``conv1.weight_quantized``."""
-        return re.sub(r"^q_output_(.+?)(_\d+)?$", r"\1", re.sub(r"_quantized$", "", self.tensor))
+        return label(self.tensor)
 
     @property
     def signed(self) -> bool:
@@ -88,6 +99,18 @@ class Quantizer:
     def one_sided(self) -> bool:
         """Whether zero is the smallest or largest code of an activation, as after a ReLU: no sign of either scheme."""
         return self.kind == ACTIVATION and not self.dynamic and set(self.zero_point) <= set(self.code_range)
+
+    @property
+    def either(self) -> bool:
+        """Whether the zero point would be the same under either scheme.
+
+        So it is for unsigned activations that begin at 0, and for a weight of one scale whose codes reach both ends: its range
+        has the middle code for zero by chance.
+        """
+        if self.kind == ACTIVATION:
+            return self.one_sided and self.symmetric
+        reached = (self.codes_min, self.codes_max) == self.code_range
+        return self.kind == WEIGHT and self.symmetric and len(self.scale) == 1 and reached
 
     @property
     def levels(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from mlflow_aifsm.capture.float_layers import float_layers
@@ -12,14 +12,13 @@ from mlflow_aifsm.capture.non_linearities import lost_non_linearities
 from mlflow_aifsm.capture.onnx_graph import OnnxFile, opened
 from mlflow_aifsm.capture.quantizer import ACTIVATION, BIAS, WEIGHT, Quantizer
 from mlflow_aifsm.capture.quantizers import OUTPUT_SCALE, read
+from mlflow_aifsm.capture.weight_codes import weight_codes
 from mlflow_aifsm.facts import Fact, Finding, Json, measured, not_applicable
 
 NAMES = ("precision", "scheme", "technique", "granularity", "transformation", "scale")
 
-FIRST = ("tensor", "kind", "dtype", "granularity", "bits", "effective_bits")
-"""Columns that stand at the left of the table, where a narrow view cuts it off."""
-
-LAST = ("formula", "layer", "op", "symmetric", "levels", "codes_min", "codes_max", "axis", "block_size", "size", "zeros")
+MIXED = "mixed"
+"""The word for a kind of tensors among which several hold; exceptions are named beside it."""
 
 PLURALS = {WEIGHT: "weights", ACTIVATION: "activations", BIAS: "bias"}
 """How texts and data name each kind of quantized tensor."""
@@ -32,34 +31,20 @@ def facts(
 
     Args:
         source: The delivered file.
-        against: The float file it was made from; without it nobody can say whether activation functions were lost.
+        against: The float file it was made from; without it nobody can say whether activation functions were lost,
+            nor whether the codes of the weights are those of the float weights.
         rows: The quantizers of ``source``, if they were read already.
 
     Raises:
         InputError: If a file cannot be read.
     """
-    file = opened(source)
+    file, before = opened(source), None if against is None else opened(against)
     found = read(file) if rows is None else rows
-    if not found:
-        return [*_unquantized(file), *float_layers(file, found), lost_non_linearities(file, against, found)]
     makers = (_precision, _scheme, _technique, _granularity, _transformation, _scale)
-    return [*(maker(file, found) for maker in makers), *float_layers(file, found), lost_non_linearities(file, against, found)]
-
-
-def table(quantizers: Iterable[Quantizer]) -> list[dict[str, Json]]:
-    """One row for each quantizer, scales summarised; ``s`` multiplies as in arXiv 2004.09602, ``scale`` divides as in ONNX."""
-    return [_table_row(row) for row in quantizers]
-
-
-def _table_row(row: Quantizer) -> dict[str, Json]:
-    factors = [1 / scale for scale in row.scale if scale]
-    ranges = {"scale": row.scale, "zero_point": row.zero_point, "beta": row.beta, "alpha": row.alpha, "s": factors}
-    spans = {f"{name}_{end.__name__}": end(values) if values else None for name, values in ranges.items() for end in (min, max)}
-    return {**_attributes(row, FIRST), **spans, "scales": len(row.scale), **_attributes(row, LAST)}
-
-
-def _attributes(row: Quantizer, names: Iterable[str]) -> dict[str, Json]:
-    return {name: getattr(row, name) for name in names}
+    own = [maker(file, found) for maker in makers] if found else _unquantized(file)
+    return [
+        *own, *float_layers(file, found), lost_non_linearities(file, before, found), weight_codes(file, before, found)
+    ]  # fmt: skip
 
 
 def _unquantized(file: OnnxFile) -> list[Fact]:
@@ -74,20 +59,28 @@ def _by_kind(rows: tuple[Quantizer, ...]) -> dict[str, list[Quantizer]]:
 def _precision(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
     kinds = _by_kind(rows)
     parts = [f"{name} {_divided(found, lambda row: f'{row.dtype} ({row.bits}-bit)')}" for name, found in kinds.items()]
-    narrow = [
-        f"{row.effective_bits} bits in {row.label}" for row in rows if row.kind == WEIGHT and row.effective_bits < row.bits
-    ]
-    text = ", ".join(parts) + (f"; the codes in use need fewer: effective {_listed(narrow)}" if narrow else "")
-    data = {name: sorted({row.dtype for row in kinds.get(name, [])}) for name in PLURALS.values()}
+    narrow = {row.label: row.effective_bits for row in rows if row.kind == WEIGHT and row.effective_bits < row.bits}
+    fewer = _listed([f"{bits} bits in {label}" for label, bits in narrow.items()])
+    text = ", ".join(parts) + (f"; the codes in use need fewer: effective {fewer}" if narrow else "")
+    data: dict[str, Json] = {name: sorted({row.dtype for row in kinds.get(name, [])}) for name in PLURALS.values()}
     short = ", ".join(f"{'/'.join(data[name])} {name}" for name in ("weights", "activations") if data[name])
+    exceptions = _exceptions(kinds, lambda row: row.dtype)
+    data |= {name: found for name, found in (("exceptions", exceptions), ("effective_bits", narrow)) if found}
     return measured("quantizers.precision", _capital(text), data, source=file.source, short=short)
 
 
 def _scheme(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
-    kinds = {name: found for name, found in _by_kind(rows).items() if name != "bias"}
-    data = {name: _scheme_word(found) for name, found in kinds.items()}
-    parts = [f"{name} {data[name]} ({_zero_points(found)})" for name, found in kinds.items()]
-    return measured("quantizers.scheme", _capital(", ".join(parts)), data, source=file.source, short=_short(data))
+    kinds = _by_kind(rows)
+    words = {name: _scheme_word(found) for name, found in kinds.items()}
+    parts = [f"{name} {words[name]} ({_zero_points(found)})" for name, found in kinds.items()]
+    text, either = _capital(", ".join(parts)), [name for name, found in kinds.items() if all(row.either for row in found)]
+    text += f"; the {' and '.join(either)} would have these zero points under either scheme" if either else ""
+    mixed = {name: [row for row in kinds[name] if not row.either] for name, word in words.items() if word == MIXED}
+    exceptions = _exceptions(mixed, lambda row: "symmetric" if row.symmetric else "asymmetric")
+    data: dict[str, Json] = _apart(words) | {
+        name: found for name, found in (("either", either), ("exceptions", exceptions)) if found
+    }
+    return measured("quantizers.scheme", text, data, source=file.source, short=_short(_apart(words)))
 
 
 def _scheme_word(rows: list[Quantizer]) -> str:
@@ -99,8 +92,9 @@ def _scheme_word(rows: list[Quantizer]) -> str:
     decided = [row for row in rows if not row.one_sided] or [row for row in rows if not row.symmetric] or rows
     asymmetric = [row for row in decided if not row.symmetric]
     apart = {row.dtype for row in asymmetric}
-    chance = [row for row in decided if row.symmetric and not (row.kind == ACTIVATION and row.dtype in apart)]
-    return "symmetric" if not asymmetric else "mixed" if chance else "asymmetric"
+    others = [row for row in decided if row.symmetric and not row.either]
+    chosen = [row for row in others if not (row.kind == ACTIVATION and row.dtype in apart)]
+    return "symmetric" if not asymmetric else MIXED if chosen else "asymmetric"
 
 
 def _zero_points(rows: list[Quantizer]) -> str:
@@ -129,11 +123,13 @@ def _technique(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
 
 
 def _granularity(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
-    kinds = {name: found for name, found in _by_kind(rows).items() if name != "bias"}
-    words = {name: {row.granularity for row in found} for name, found in kinds.items()}
-    data = {name: next(iter(found)) if len(found) == 1 else "mixed" for name, found in words.items()}
-    parts = [f"{name} {_divided(found, _granule)}" for name, found in kinds.items()]
-    return measured("quantizers.granularity", _capital(", ".join(parts)), data, source=file.source, short=_short(data))
+    kinds = _by_kind(rows)
+    found = {name: {row.granularity for row in of_kind} for name, of_kind in kinds.items()}
+    words = _apart({name: next(iter(granules)) if len(granules) == 1 else MIXED for name, granules in found.items()})
+    parts = [f"{name} {_divided(of_kind, _granule)}" for name, of_kind in kinds.items()]
+    exceptions = _exceptions({name: kinds[name] for name in words}, lambda row: row.granularity)
+    data: dict[str, Json] = {**words, **({"exceptions": exceptions} if exceptions else {})}
+    return measured("quantizers.granularity", _capital(", ".join(parts)), data, source=file.source, short=_short(words))
 
 
 def _granule(row: Quantizer) -> str:
@@ -156,7 +152,13 @@ def _transformation(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
 def _scale(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
     scales = [scale for row in rows if row.kind != BIAS for scale in row.scale]
     formulas = Counter(row.formula for row in rows if row.kind != BIAS)
-    parts = ", ".join(f"{formula} in {count} of {formulas.total()} quantizers" for formula, count in formulas.items())
+    levels = {
+        formula: sorted({row.levels for row in rows if row.kind != BIAS and row.formula == formula}) for formula in formulas
+    }
+    parts = ", ".join(
+        f"{formula} in {count} of {formulas.total()} quantizers ({_levels(levels[formula])})"
+        for formula, count in formulas.items()
+    )
     sizes = [abs(scale) for scale in scales]
     span = f", 1/s from {min(sizes):.3g} to {max(sizes):.3g}" if sizes else ""
     negative = sum(scale < 0 for scale in scales)
@@ -165,9 +167,13 @@ def _scale(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
     biases = sum(row.kind == BIAS for row in rows)
     text += f"; {biases} biases have the s of their data times the s of their weight" if biases else ""
     ends = {"inverse_min": min(sizes, default=None), "inverse_max": max(sizes, default=None)}
-    data = {"quantizers": formulas.total(), "scales": len(scales), **ends, "formulas": dict(formulas)}
+    data = {"quantizers": formulas.total(), "scales": len(scales), **ends, "formulas": dict(formulas), "levels": levels}
     short = next(iter(formulas)) if len(formulas) == 1 else "by tensor"
     return measured("quantizers.scale", text, data, source=file.source, short=short, findings=_unusable(rows))
+
+
+def _levels(counts: list[int]) -> str:
+    return f"{counts[0]:,} levels" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,} levels"
 
 
 def _unusable(rows: tuple[Quantizer, ...]) -> list[Finding]:
@@ -192,6 +198,20 @@ def _divided(rows: list[Quantizer], word: Callable[[Quantizer], str]) -> str:
         f"{other} in {count} ({_listed([row.label for row in rows if word(row) == other])})" for other, count in counts[1:]
     ]
     return " and ".join(parts)
+
+
+def _exceptions(kinds: dict[str, list[Quantizer]], word: Callable[[Quantizer], str]) -> dict[str, str]:
+    """Each tensor that differs from most of its kind, with the word that holds for it."""
+    found = {}
+    for rows in kinds.values():
+        most = Counter(word(row) for row in rows).most_common(1)
+        found.update({row.label: word(row) for row in rows if word(row) != most[0][0]})
+    return found
+
+
+def _apart(words: dict[str, str]) -> dict[str, str]:
+    """Words of weights and activations; biases follow from both."""
+    return {name: word for name, word in words.items() if name != PLURALS[BIAS]}
 
 
 def _short(data: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ and MatMulNBits. Constants come one tensor at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, TensorProto
 
+from mlflow_aifsm.capture.codes import BYTE, PACKED, axis_of_scales, counted, encoded, unpacked, unpacked_matrix
 from mlflow_aifsm.capture.onnx_graph import MEANINGLESS, OnnxFile, Scope, integer, node_name, opened
 from mlflow_aifsm.capture.onnx_tensors import type_name
 from mlflow_aifsm.capture.quantizer import ACTIVATION, BIAS, WEIGHT, Quantizer
@@ -43,7 +44,6 @@ INTEGER_WEIGHTS |= {"DynamicQuantizeLSTM": ((1, 8, 9), (2, 10, 11))}
 DYNAMIC = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
 """Operators that set the range of their data at run time."""
 
-BYTE = 8
 BITS = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32}
 """Bits of a code by type; a byte for all others. NumPy has no type below a byte."""
 
@@ -87,7 +87,7 @@ def _of_node(file: OnnxFile, scope: Scope, node: NodeProto) -> Iterator[tuple[Qu
     if node.op_type in DYNAMIC:
         layer = _layer(scope, node, node.output[0])
         yield Quantizer(node.input[0], ACTIVATION, *layer, "uint8", 8), (node.input[0], "dynamic")
-    if node.op_type == "MatMulNBits":
+    if node.op_type == PACKED:
         yield _nbits(_Site(file, scope, node, node.input[1], _at(node, 2), _at(node, 3))), (node.input[1],)
     for site in _sites(file, scope, node):
         yield _row(site), (site.tensor, site.scale, site.zero)
@@ -148,13 +148,15 @@ def _row(site: _Site) -> Quantizer:
         *(layer or _layer(site.scope, site.node, site.node.output[0])),
         dtype,
         BITS.get(dtype, BYTE),
-        axis=_axis(site.node, stored) if scales.size > 1 else None,
+        axis=_axis(site.node, scales, stored),
         block_size=integer(site.node, "block_size", 0),
         scale=tuple(np.ravel(scales).astype(float).tolist()),
         zero_point=tuple(np.ravel(zeros).astype(int).tolist()) if zeros.size else (0,),
         size=int(np.prod(stored.dims)) if stored is not None else 0,
     )
-    return _with_codes(row, site.file.array(stored), scales, zeros) if stored is not None and kind == WEIGHT else row
+    if stored is None or kind != WEIGHT or row.dtype.startswith("float"):
+        return row
+    return counted(row, encoded(row, site.file.array(stored)))
 
 
 def _dtype(site: _Site) -> str:
@@ -165,12 +167,14 @@ def _dtype(site: _Site) -> str:
     return type_name(held.data_type if held is not None else integer(site.node, "output_dtype", 0) or TensorProto.UINT8)
 
 
-def _axis(node: NodeProto, stored: TensorProto | None) -> int:
-    rank = len(stored.dims) if stored is not None else 0
+def _axis(node: NodeProto, scales: Array, stored: TensorProto | None) -> int | None:
+    shape = tuple(stored.dims) if stored is not None else ()
     if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
         axis = integer(node, "axis", 1)
-        return axis + rank if axis < 0 else axis
-    return 0 if "Conv" in node.op_type or integer(node, "transB", 0) else max(rank - 1, 0)
+        axis += len(shape) if axis < 0 else 0
+    else:
+        axis = 0 if "Conv" in node.op_type or integer(node, "transB", 0) else max(len(shape) - 1, 0)
+    return axis_of_scales(node, axis, scales, shape) if stored is not None else axis if scales.size > 1 else None
 
 
 def _layer(scope: Scope, node: NodeProto, name: str) -> tuple[str, str]:
@@ -187,60 +191,24 @@ def _bias(site: _Site) -> Quantizer:
     return Quantizer(site.tensor, BIAS, node_name(site.node), site.node.op_type, "int32", 32, axis, 0, scales, (0,), size=size)
 
 
-def _with_codes(row: Quantizer, held: Array, scales: Array, zeros: Array) -> Quantizer:
-    if row.dtype.startswith("float"):
-        return row
-    points = _spread(zeros.astype(np.int32), row, held.shape) if len(set(row.zero_point)) > 1 else np.int32(row.zero_point[0])
-    if held.dtype.kind == "f":
-        low, high = row.code_range
-        codes = np.clip(np.rint(held / _spread(scales, row, held.shape)) + points, low, high).astype(np.int32)
-    else:
-        codes = held.astype(np.int8 if row.signed else np.uint8) if row.bits < BYTE else held
-    return counted(row, codes, points)
-
-
-def counted(row: Quantizer, codes: Array, points: Array | np.integer[Any]) -> Quantizer:
-    """``row`` with the codes it uses: smallest, largest, how many stand for zero, how many beside it."""
-    if not codes.size:
-        return row
-    near = [int(np.count_nonzero(codes == points + step)) for step in (0, 1, -1)]
-    return replace(row, codes_min=int(codes.min()), codes_max=int(codes.max()), zeros=near[0], beside=max(near[1:]))
-
-
-def _spread(values: Array, row: Quantizer, shape: tuple[int, ...]) -> Array:
-    """Scales or zero points in a shape that broadcasts against the tensor's."""
-    if values.size == 1:
-        return values.reshape(())
-    axis = row.axis or 0
-    if row.block_size:
-        return np.take(np.repeat(values, row.block_size, axis), range(shape[axis]), axis)
-    return values.reshape([-1 if index == axis else 1 for index in range(len(shape))])
-
-
 def _nbits(site: _Site) -> Quantizer:
-    """MatMulNBits packs unsigned codes, lowest bits first, as [N, blocks, bytes of a block]; no zero point means the middle."""
+    """MatMulNBits without zero point means the middle; its codes are told as the signed ones they stand for then.
+
+    NNCF 3.4 writes a byte for each zero point, where the operator packs these like codes.
+    """
     bits, block = integer(site.node, "bits", 4), integer(site.node, "block_size", 0)
     rows, width = integer(site.node, "N", 0), integer(site.node, "K", 0)
     middle, scales, zeros = 1 << (bits - 1), site.values(site.scale), site.values(site.zero)
-    points = (
-        _unpacked(zeros, bits).reshape(rows, -1)[:, : -(-width // block)]
-        if zeros.dtype == np.uint8
-        else zeros.reshape(rows, -1)
-    )
+    blocks = -(-width // block)
+    packed = zeros.dtype == np.uint8 and zeros.size != rows * blocks
+    points = (unpacked(zeros, bits) if packed else zeros).reshape(rows, -1)[:, :blocks]
     offset = middle if not zeros.size or (points == middle).all() else 0
-    held = site.file.array(site.stored).reshape(rows, -1) if site.stored is not None else np.empty((rows, 0), np.uint8)
-    codes = _unpacked(held, bits)[:, :width].astype(np.int16) - offset
     zero = (0,) if offset else tuple(np.ravel(points).astype(int).tolist())
     row = Quantizer(
         site.tensor, WEIGHT, node_name(site.node), site.node.op_type, f"{'' if offset else 'u'}int{bits}", bits,
         1, block, tuple(np.ravel(scales).astype(float).tolist()), zero, size=rows * width,
     )  # fmt: skip
-    return counted(row, codes, np.int16(0) if offset else _spread(points.astype(np.int16), row, (rows, width)))
-
-
-def _unpacked(packed: Array, bits: int) -> Array:
-    shifts = np.arange(0, BYTE, bits, dtype=np.uint8)
-    return ((packed[..., None] >> shifts) & ((1 << bits) - 1)).reshape(*packed.shape[:-1], -1)
+    return counted(row, unpacked_matrix(site.node, site.file.array(site.stored)) - offset) if site.stored is not None else row
 
 
 def _at(node: NodeProto, index: int) -> str:

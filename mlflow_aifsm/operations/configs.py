@@ -1,4 +1,4 @@
-"""What is asked of an operation, as frozen values: the asked side of a record, and what one compares.
+"""What is asked of a freeze, as frozen values: the asked side of a record, and what one compares.
 
 Each config holds the keywords of the tool it stands for, verbatim, so that nobody learns a second vocabulary.
 """
@@ -71,44 +71,6 @@ class Pt2:
 
     def __post_init__(self) -> None:
         _check_shapes(self.dynamic_shapes)
-
-
-@dataclass(frozen=True, slots=True)
-class NNCF:
-    """Post-training quantization with ``nncf.quantize``; its own keywords, verbatim, None for NNCF's default.
-
-    Args:
-        preset: ``"performance"``, ``"mixed"`` or ``nncf.QuantizationPreset``.
-        target_device: ``"ANY"``, ``"CPU"`` … or ``nncf.TargetDevice``.
-        subset_size: Number of calibration samples to use.
-        fast_bias_correction: Whether the fast algorithm corrects biases, where bias correction is on.
-        model_type: ``"transformer"`` or ``nncf.ModelType``.
-        ignored_scope: ``nncf.IgnoredScope`` or its keywords.
-        advanced_parameters: ``nncf.AdvancedQuantizationParameters`` or its keywords, nested ones as mappings.
-    """
-
-    preset: Any = None
-    target_device: Any = None
-    subset_size: int = 300
-    fast_bias_correction: bool = True
-    model_type: Any = None
-    ignored_scope: Any = None
-    advanced_parameters: Any = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.subset_size, bool) or not isinstance(self.subset_size, int) or self.subset_size < 1:
-            raise InputError("subset_size", got=repr(self.subset_size), expected="a positive integer")
-
-
-FOR_ONNXRUNTIME = NNCF(
-    advanced_parameters={"disable_bias_correction": True, "activations_quantization_params": {"per_channel": False}}
-)
-"""What ``quantize`` asks of NNCF where the caller asks nothing.
-
-ONNX Runtime runs a convolution in integers only if its activations have one scale a layer; NNCF's own default gives depthwise
-convolutions one a channel. NNCF's fast bias correction moves the border of padded convolutions, which costs small networks
-several points of accuracy, so it is off until it is measured both ways.
-"""
 
 
 def _check_shapes(asked: Any) -> None:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from importlib.metadata import version
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from mlflow_aifsm import lineage, scratch
-from mlflow_aifsm.backends import nncf
-from mlflow_aifsm.backends.nncf import Quantized
+from mlflow_aifsm.backends.graph_rewrites import named
+from mlflow_aifsm.backends.quantized import plain, saved
 from mlflow_aifsm.capture.environment import package_fact
 from mlflow_aifsm.capture.onnx_graph import file_set
 from mlflow_aifsm.digests import FileDigest, set_digest
 from mlflow_aifsm.errors import InputError
-from mlflow_aifsm.facts import Fact, Finding, State, captured, not_applicable
+from mlflow_aifsm.facts import Fact, Json, State, captured, not_applicable
 from mlflow_aifsm.flavor import EXTRAS
 from mlflow_aifsm.hooks.context import record_optimization
 from mlflow_aifsm.lineage import VerifiedModel
-from mlflow_aifsm.operations.configs import FOR_ONNXRUNTIME, NNCF
+from mlflow_aifsm.operations import support
+from mlflow_aifsm.operations.outcome import Outcome, Task
+from mlflow_aifsm.operations.quantization import NNCF, ORT, Quantization, Static
 from mlflow_aifsm.record import Record
 from mlflow_aifsm.recording import Recording
 from mlflow_aifsm.result import Result
@@ -30,8 +30,8 @@ from mlflow_aifsm.tracking.keys import RECORD
 from mlflow_aifsm.verification.criterion import OPTIMIZATION, Verification
 from mlflow_aifsm.verification.session import OnnxSession
 
-PACKAGES = ("nncf", "onnx", "onnxruntime")
-"""What NNCF's ONNX backend depends on directly."""
+LISTED = 5
+"""Layers that a sentence names; the table has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class _Input:
 
 def quantize(
     model: Any,
-    data: Any,
-    config: NNCF | None = None,
+    data: Any = None,
+    config: Quantization | None = None,
     *,
     verified_model: str | None = None,
     verification: Verification | None = None,
@@ -74,8 +74,10 @@ def quantize(
 
     Args:
         model: Result of ``freeze``, path of an ONNX file, its ``models:/`` or ``runs:/`` URI, or an ``onnx.ModelProto``.
-        data: Calibration data: anything that ``Data`` takes, or a ``Data``; not the verification data.
-        config: What to ask of NNCF; defaults that ONNX Runtime really runs in integers if None.
+        data: Calibration data: anything that ``Data`` takes, or a ``Data``; not the verification data. None for a
+            quantization that needs none.
+        config: ``Static``, ``Dynamic``, ``WeightOnly``, ``NNCF`` or ``ORT``; ``Static()``, which ONNX Runtime really runs in
+            integers, if None.
         verified_model: URI or id of the verified learning model, where ``model`` does not tell.
         verification: Held-out data and limits; the float model is the reference.
         responsible: The person who optimizes.
@@ -90,7 +92,7 @@ def quantize(
     Raises:
         InputError: If model, data or config do not fit.
         NotFoundError: If the model or the run does not exist.
-        OptimizationError: If NNCF refuses; the run then holds a log that says so.
+        OptimizationError: If the quantizer refuses; the run then holds a log that says so.
         TrackingError: If MLflow refuses; quantized file and record are then kept on disk.
 
     Example:
@@ -98,8 +100,9 @@ def quantize(
         >>> int8.record.entries["aifsm.ptq.precision"].value.brief  # doctest: +SKIP
         'int8'
     """
-    given, samples = _input(model, verified_model), Samples.of(data)
-    session = OnnxSession(given.path)
+    asked = config or Static()
+    support.check(asked)
+    given, samples = _input(model, verified_model), None if data is None else Samples.of(data)
     with record_optimization(
         verified_model=given.model,
         input_id=given.input_id,
@@ -111,7 +114,7 @@ def quantize(
     ) as log:
         log.source_uri = given.source_uri
         log.input(given.files, set_digest(given.files), given.model_id)
-        _optimize(log, given.path, session, samples, config or FOR_ONNXRUNTIME)
+        _optimize(log, given.path, samples, asked)
         if verification is not None:
             log.verify(given.path, verification, OPTIMIZATION)
     return log.finished
@@ -159,69 +162,79 @@ def _subject(found: VerifiedModel) -> str:
     return Record.from_json(record.read_bytes()).subject if record and record.is_file() else found.id
 
 
-def _optimize(log: Recording, path: Path, session: OnnxSession, samples: Samples, asked: NNCF) -> None:
+def _optimize(log: Recording, given: Path, samples: Samples | None, config: Quantization) -> None:
+    session = OnnxSession(given)
+    path = _prepared(given)
+    asked = getattr(config, "subset_size", 0)
     size = session.fixed_batch or 1
-    samples = samples.first(-(-asked.subset_size // size) * size)
-    keywords = {setting.name: getattr(asked, setting.name) for setting in fields(asked)}
-    keywords["subset_size"] = -(-asked.subset_size // size)  # NNCF counts batches
-    done = nncf.quantize(onnx.load(path), _Calibration(samples, session), keywords)
-    delivered = scratch.folder() / "model.onnx"
-    onnx.save(done.model, delivered)
-    log.call("quantization.call", "nncf.quantize", done.arguments, nncf.differing(done.arguments))
-    log.add(captured("quantization.framework", f"NNCF {version('nncf')}", version("nncf"), source="installed packages"))
-    log.add(package_fact("quantization.packages", PACKAGES), _calibration(done, samples, asked.subset_size, size))
-    log.data(samples.name, samples.digest, "calibration", samples.sample_digests)
-    before = sum(file.size for file in file_set(path))
-    measured = log.output(delivered, against=path)
+    used = samples if samples is None or not asked else samples.first(-(-asked // size) * size)
+    done = support.method(config)(Task(path, used, asked or (used.count if used else 0)), config)
+    log.call(
+        "quantization.call",
+        done.quantized.function,
+        done.quantized.arguments,
+        done.quantized.shown,
+        _replay(config),
+        _told(config),
+    )
+    log.add(captured("quantization.framework", done.framework, done.framework.split()[-1], source="installed packages"))
+    log.add(package_fact("quantization.packages", done.packages), *done.facts)
+    if used is not None:
+        log.data(used.name, used.digest, "calibration", used.sample_digests)
+    before = sum(file.size for file in file_set(given))
+    measured = log.output(done.quantized.path, against=given)
     after = sum(file.size for file in measured.files)
     log.add(captured("size.ratio", f"{after / before:.2f} of {before:,} bytes", after / before, source="both files"))
-    log.add(*_untouched(log))
+    log.note(*done.notes)
+    log.tables(done.tables)
+    log.add(*_partial(log, done), *_untouched(log, done))
 
 
-@dataclass(frozen=True, slots=True)
-class _Calibration:
-    """Samples as NNCF reads them: one at a time, so that its per-sample statistics are per sample, whatever the batches were.
-
-    A model with a fixed batch axis gets batches of that length.
-    """
-
-    samples: Samples
-    session: OnnxSession
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        names = [spec.name for spec in self.session.inputs]
-        size = self.session.fixed_batch or 1
-        for batch, _ in self.samples.batches(size, names, self.session.ranks):
-            if len(next(iter(batch.values()))) == size:
-                yield self.session.fit(batch)
+def _prepared(path: Path) -> Path:
+    """The file with a name for every node; the file itself where all have one."""
+    model = onnx.load(path, load_external_data=False)
+    return path if all(node.name for node in model.graph.node) else saved(named(onnx.load(path)))
 
 
-def _calibration(done: Quantized, samples: Samples, asked: int, size: int) -> Fact:
-    words, short = nncf.estimator(done.arguments)
-    consumed = done.consumed * size
-    fewer = consumed < asked
-    finding = Finding(
-        "fewer_calibration_samples",
-        asked=f"{asked} samples",
-        measured=f"{consumed} samples",
-        effect="ranges rest on less data than was asked for",
-    )
-    text = f"{words}; {consumed:,} samples read ({asked:,} asked for); read of the data: {samples.describe()}"
-    data = {"method": short, "asked": asked, "consumed": consumed, "data": samples.name, "sha256": samples.digest}
-    source = "arguments of nncf.quantize, and the samples it read"
-    return captured("calibration.method", text, data, source=source, short=short, findings=[finding] if fewer else [])
+def _replay(config: Quantization) -> dict[str, Json]:
+    return {
+        "kind": type(config).__name__,
+        "settings": {setting.name: plain(getattr(config, setting.name)) for setting in fields(config)},
+    }
 
 
-def _untouched(log: Recording) -> list[Fact]:
+def _told(config: Quantization) -> str:
+    """What was asked, without what is a default; a tool's own keywords tell themselves."""
+    if isinstance(config, NNCF | ORT):
+        return ""
+    usual = type(config)()
+    given = {setting.name: getattr(config, setting.name) for setting in fields(config)}
+    said = ", ".join(f"{name}={value!r}" for name, value in given.items() if value != getattr(usual, name))
+    return f"{type(config).__name__}({said})"
+
+
+def _partial(log: Recording, done: Outcome) -> list[Fact]:
+    """``recovery.partial`` as it was found on the file, with the reason for each layer that stays in float."""
+    fact = log.facts.get("recovery.partial")
+    if fact is None or fact.state is not State.MEASURED:
+        return []
+    left = [str(name) for name in fact.value.data or []]
+    known = [f"{name}: {done.reasons[name]}" for name in left if name in done.reasons]
+    others = [name for name in left if name not in done.reasons]
+    known += [f"{', '.join(others[:LISTED])}: left by {done.framework}"] if others else []
+    return [replace(fact, value=replace(fact.value, text=f"{fact.value.text}. Why: {'; '.join(known)}"))] if known else []
+
+
+def _untouched(log: Recording, done: Outcome) -> list[Fact]:
     """Rows of the template that this operation did not touch, each with the measurement that shows it."""
     zeros = log.facts.get("zeros.ratio")
     seen = zeros.value.text if zeros and zeros.state is State.MEASURED else "zeros were not counted"
     pruning = ("pruning.framework", "pruning.packages", "pruning.criteria", "pruning.call")
     training = {
-        "recovery.qat": "no training step ran in this operation: nncf.quantize only reads calibration samples",
-        "recovery.learned": "no scale was trained in this operation: all come from calibration",
+        "recovery.qat": "no training step ran in this operation: the model was quantized after training",
+        "recovery.learned": "no scale was trained in this operation",
     }
     return [
         *(not_applicable(name, f"no pruning step ran; {seen}", source="this operation") for name in pruning),
-        *(not_applicable(name, reason, source="call of nncf.quantize") for name, reason in training.items()),
+        *(not_applicable(name, reason, source=f"call of {done.quantized.function}") for name, reason in training.items()),
     ]

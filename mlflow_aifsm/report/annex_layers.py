@@ -30,11 +30,25 @@ class Column:
     lines: Callable[[Values], Iterable[str]]
 
 
+TITLES: Mapping[str, str] = {
+    "quantizers": "Quantizers",
+    "calibration": "Calibration",
+    "layers": "Quantization noise by layer",
+    "sparsity": "Sparsity",
+}
+"""The series in the order of the annex, with their headings."""
+
+OPTIONAL = frozenset({"calibration", "layers"})
+"""Series that only some operations make, and whose absence therefore says nothing."""
+
+
 def layers(evidence: Evidence) -> Iterable[Block]:
-    """The tables of Annex B; one that is empty says why."""
-    for name, title in (("quantizers", "Quantizers"), ("sparsity", "Sparsity")):
-        yield Heading(2, "", Text(title))
-        yield from _series(name, [row for row in evidence.tables.get(name, ()) if row])
+    """The tables of Annex B; one that every log has says why it is empty."""
+    for name, title in TITLES.items():
+        rows = [row for row in evidence.tables.get(name, ()) if row]
+        if rows or name not in OPTIONAL:
+            yield Heading(2, "", Text(title))
+            yield from _series(name, rows)
 
 
 def _series(name: str, rows: Sequence[Values]) -> Iterator[Block]:
@@ -110,6 +124,15 @@ def _range(row: Values) -> Iterator[str]:
         yield from (f"{letter} {end}" for letter, end in zip("βα", ends, strict=True) if end)
 
 
+def _calibrated(row: Values) -> Iterator[str]:
+    yield from _interval(row, "calibrated")
+    names = (*_ends("calibrated"), "beta_min", "alpha_max", "scale_max")
+    numbers = [value for name in names if isinstance(value := row.get(name), int | float)]
+    if len(numbers) == len(names):
+        low, high, beta, alpha, step = numbers
+        yield from ["beyond what the file can represent"] if low < beta - step or high > alpha + step else []
+
+
 def _scale(row: Values) -> Iterator[str]:
     yield from (f"{title} {span}" for title, name in (("1/s", "scale"), ("s", "s")) if (span := _span(row, name)))
 
@@ -122,9 +145,25 @@ def _formula(row: Values) -> Iterator[str]:
     yield from filter(None, [_text(row, "formula")])
 
 
-def _share(row: Values) -> Iterator[str]:
-    ratio = row.get("ratio")
-    yield from [f"{100 * ratio:.4g} %"] if isinstance(ratio, int | float) else filter(None, [_text(row, "ratio")])
+def _share(name: str) -> Callable[[Values], Iterable[str]]:
+    def lines(row: Values) -> Iterable[str]:
+        ratio = row.get(name)
+        return [f"{100 * ratio:.4g} %"] if isinstance(ratio, int | float) else filter(None, [_text(row, name)])
+
+    return lines
+
+
+def _method(row: Values) -> Iterator[str]:
+    yield from filter(None, [_text(row, "method"), _text(row, "note")])
+
+
+def _interval_of(name: str) -> Callable[[Values], Iterable[str]]:
+    return lambda row: _interval(row, name)
+
+
+def _interval(row: Values, name: str) -> Iterable[str]:
+    ends = [_text(row, end) for end in _ends(name)]
+    return [f"[{', '.join(ends)}]"] if all(ends) else ()
 
 
 def _beside(row: Values) -> Iterator[str]:
@@ -156,15 +195,28 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("Kind and type", 17, ("kind", "dtype", "bits", "effective_bits", *_ends("codes")), _type),
         Column("Granularity", 17, ("granularity", "scales", "axis", "block_size"), _granularity),
         Column("Range [β, α]", 17, _ends("beta", "alpha"), _range),
+        Column("Calibrated range", 16, _ends("calibrated"), _calibrated),
         Column("Scale", 20, _ends("scale", "s"), _scale),
         Column("z", 3, _ends("zero_point"), _zero_point),
         Column("Scale factor", 18, ("formula",), _formula),
+    ),
+    "calibration": (
+        Column("Tensor", 27, ("tensor",), _of("tensor")),
+        Column("Method", 22, ("method", "note"), _method),
+        Column("Calibrated range", 17, _ends("calibrated"), _interval_of("calibrated")),
+        Column("Observed range", 17, _ends("observed"), _interval_of("observed")),
+        Column("Values outside", 10, ("clip_fraction",), _share("clip_fraction")),
+        Column("SQNR (dB)", 7, ("sqnr_db",), _of("sqnr_db")),
+    ),
+    "layers": (
+        Column("Tensor, and layer", 80, ("tensor", "op", "layer"), _tensor),
+        Column("SQNR (dB)", 20, ("sqnr_db",), _of("sqnr_db")),
     ),
     "sparsity": (
         Column("Weight, and layer that uses it", 34, ("tensor", "op", "layer"), _tensor),
         Column("Elements", 17, ("size",), _of("size")),
         Column("Zeros", 15, ("zeros",), _of("zeros")),
-        Column("Share", 18, ("ratio",), _share),
+        Column("Share", 18, ("ratio",), _share("ratio")),
         Column("One code beside zero", 16, ("beside",), _beside),
     ),
 }
@@ -175,6 +227,16 @@ READING: Mapping[str, str] = {
         "The range [β, α] is what the codes of the type can represent; z is the zero point. s multiplies, as in "
         "x_q = clip(round(s·x + z)); the scale in the file divides, and is 1/s. a … b is the smallest and the largest of "
         "several scales. "
+    ),
+    "calibration": (
+        "The observed range holds every value of the calibration data. Values outside are those beyond the calibrated range, "
+        "which the quantizer clips; the signal to quantization noise ratio, SQNR, is that of this tensor's calibration values "
+        "alone, the layers before it in float. Among the quantizers the calibrated range stands beside the one the file can "
+        "represent, and the cell says so where it reaches more than one step beyond. "
+    ),
+    "layers": (
+        "The signal to quantization noise ratio compares the float model with the quantized one at this tensor, so it holds "
+        "the noise of every layer before it. "
     ),
     "sparsity": (
         "Zeros of a quantized weight come from rounding too: about as many as there are elements one code beside zero. "

@@ -8,6 +8,7 @@ from mlflow_aifsm.facts import Finding
 from mlflow_aifsm.record import Check, Evidence, Record
 from mlflow_aifsm.report.annex_environment import environment
 from mlflow_aifsm.report.annex_layers import layers
+from mlflow_aifsm.report.annex_plots import figures
 from mlflow_aifsm.report.annex_tables import plain_table
 from mlflow_aifsm.report.annex_verification import verification
 from mlflow_aifsm.report.blocks import Badge, Block, Cell, Heading, Items, Mark, Row, Table, Text
@@ -19,7 +20,7 @@ def annexes(evidence: Evidence) -> tuple[Block, ...]:
     """All annexes, A to F; an empty part says why it is empty."""
     parts = (
         ("Verification", verification(evidence.record)),
-        ("Quantizers and sparsity by layer", layers(evidence)),
+        ("Quantizers and sparsity by layer", (*layers(evidence), *figures(evidence))),
         ("Environment and packages", environment(evidence.record)),
         ("Manifest and chain", _manifest(evidence)),
         ("Gaps and findings", _gaps(evidence)),

@@ -165,6 +165,24 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture and its words.
+
+    Attributes:
+        path: The picture's file beside the record.
+        svg: The picture as SVG; a writer embeds it so that nothing in it can run.
+        alt: What it shows in full words, for who does not see it.
+        caption: How to read it.
+    """
+
+    path: str
+    svg: str
+    alt: Text
+    caption: Text
+    kind: ClassVar[str] = "figure"
+
+
+@dataclass(frozen=True, slots=True)
 class Cover:
     """The first page: whose document, which log, in what state, and the names it goes by."""
 
@@ -179,7 +197,7 @@ class Cover:
     pairs: tuple[tuple[Text, Text], ...]
 
 
-Block = Heading | Paragraph | Items | Notice | Table
+Block = Heading | Paragraph | Items | Notice | Table | Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +230,8 @@ def spans(block: Block) -> Iterator[Span]:
         case Items() | Notice():
             for line in block.items if isinstance(block, Items) else block.lines:
                 yield from line.spans
+        case Figure():
+            yield from (block.alt, block.caption)
         case Table():
             yield from (block.caption,) if block.caption else ()
             yield from block.columns

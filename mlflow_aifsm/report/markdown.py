@@ -1,4 +1,4 @@
-"""Blocks into Markdown that renders on GitHub and reads well in a diff; every string escaped, no image, no link."""
+"""Blocks into Markdown that renders on GitHub and reads well in a diff; all of it escaped, no image, no link but to a plot."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mlflow_aifsm.report.blocks import (
     Cell,
     Cover,
     Document,
+    Figure,
     Heading,
     Items,
     Notice,
@@ -79,6 +80,8 @@ def _block(block: Block) -> str:
             return "\n".join(f"- {_paragraph(item.spans)}" for item in block.items)
         case Notice():
             return "\n>\n".join(f"> {_paragraph(line.spans)}" for line in block.lines)
+        case Figure():
+            return f"*{_span(block.caption)}*\n\n{_paragraph((block.alt,))}\n\nBeside the record: [{block.path}]({block.path})"
         case Table():
             return _table(block)
 

@@ -16,6 +16,7 @@ from mlflow_aifsm.digests import manifest
 from mlflow_aifsm.facts import Json
 from mlflow_aifsm.record import Evidence, Record
 from mlflow_aifsm.report.formats import write
+from mlflow_aifsm.report.plots import FOLDER, plots
 from mlflow_aifsm.tracking.keys import MANIFEST, OUTSIDE_MANIFEST, RECORD, REPORT
 
 _logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Attachments:
     Attributes:
         files: Content by relative POSIX path: script, diff, packages.
         documents: JSON content by file name: environment, verification.
-        tables: Rows by table name: quantizers, sparsity.
+        tables: Rows by table name: quantizers, sparsity, layers, calibration, distributions; plots are drawn from them.
     """
 
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -61,6 +62,8 @@ def _contents(folder: Path, record: Record, attachments: Attachments) -> Iterato
         yield f"{name}.csv", partial(csv, rows)
         if rows:
             yield f"{name}.json", partial(table, rows)
+    for name, plot in plots(attachments.tables).items():
+        yield f"{FOLDER}{name}", plot.svg.encode
     yield MANIFEST, partial(_listing, folder)
     yield REPORT, partial(_report, record, attachments)
 

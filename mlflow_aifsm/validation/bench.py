@@ -20,8 +20,9 @@ from torch.export import Dim
 from mlflow_aifsm import scratch
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.hooks.context import record_conversion
-from mlflow_aifsm.operations.configs import BATCH, NNCF, Onnx, Pt2
+from mlflow_aifsm.operations.configs import BATCH, Onnx, Pt2
 from mlflow_aifsm.operations.freeze import freeze
+from mlflow_aifsm.operations.quantization import NNCF
 from mlflow_aifsm.operations.quantize import quantize
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.samples import Batch, Data

@@ -7,16 +7,16 @@ has limits.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.record import NO_LIMIT
 from mlflow_aifsm.samples import Data
+from mlflow_aifsm.verification import limits
 from mlflow_aifsm.verification.decisions import Decision
+from mlflow_aifsm.verification.slices import masks
 
 DEFAULT_EPSILON = 1e-4
 """Between the benign difference of a float32 export, 5e-6, and the smallest fault to be seen, weights through float16, 3e-3."""
@@ -28,14 +28,6 @@ DEFAULT_ACCURACY_DROP = 0.01
 """Loss that a well done 8-bit quantization stays within (Wu et al. 2020, arXiv 2004.09602)."""
 DEFAULT_AGREEMENT = 0.99
 """Share of equal decisions where no label tells which are right: accuracy, whatever the labels, then fell by 0.01 at most."""
-
-AT_LEAST = frozenset({"sqnr_db", "agreement"})
-"""Limits from below; all others are limits from above."""
-LIMITS: Mapping[str, str] = {
-    **{name: f"{name}_diff" for name in ("max", "p999", "p99", "mean")},
-    **{name: name for name in ("sqnr_db", "flips", "flip_upper_95", "agreement", "accuracy_drop", "worst_class_drop")},
-}
-"""Names of limits, and the number each one limits; ``<metric>_drop`` of a given metric besides."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +48,16 @@ class Verification:
         outputs: Outputs that the delivered model gave on the target device for the same samples in the same order: an array,
             or a dict of arrays by output name. The comparison takes them instead of running the model here.
         limits: What an optimized model must keep, by name of the number: upper limits for ``max``, ``p999``, ``p99``, ``mean``
-            (output units), ``flips`` (count), ``flip_upper_95``, ``accuracy_drop``, ``worst_class_drop`` (ratios), lower limits
-            for ``sqnr_db`` (dB) and ``agreement`` (ratio); upper limits for ``<name>_drop`` of the given metrics.
+            (output units), ``flips`` (count), ``flip_upper_95``, ``accuracy_drop``, ``worst_class_drop``, ``slice_drop``
+            (ratios), lower limits for ``sqnr_db`` (dB), ``agreement`` and ``worst_class_recall`` (ratios), the recall being
+            that of the class that lost most; upper limits for ``<name>_drop`` of the given metrics.
         batch_size: Samples run at a time.
         runtime: Name, version and settings of the runtime on the target device that gave ``outputs``.
+        slices: Parts of the data to be judged apart: a mapping of name to mask (one bool a sample; slices may overlap), or the
+            name of its slice for each sample. Each has its samples and changed decisions, with labels its accuracy before and
+            after, and ``slice_drop`` is the largest drop among them. A length other than that of the data fails the run.
+        latency: Whether to time the delivered ONNX file against the float one on this host: medians of interleaved runs of one
+            sample, about two seconds in all, longer where 30 runs of each take longer.
 
     Raises:
         InputError: If two arguments contradict each other, or one is out of its range.
@@ -76,6 +74,8 @@ class Verification:
     limits: Mapping[str, float] | None = None
     batch_size: int = 32
     runtime: str = ""
+    slices: Any = None
+    latency: bool = False
 
     def __post_init__(self) -> None:
         if self.epsilon is not None and self.limits is not None:
@@ -84,11 +84,12 @@ class Verification:
             raise InputError("a reason is given, but neither epsilon nor limits", remedy="pass epsilon= or limits=")
         if self.runtime and self.outputs is None:
             raise InputError("a runtime is given without outputs", remedy="pass outputs=; a run on this host names its own")
-        if self.epsilon is not None and not _is_number(self.epsilon, least=0):
+        if self.epsilon is not None and not limits.is_number(self.epsilon, least=0):
             raise InputError("epsilon", got=self.epsilon, expected="a finite number of at least 0")
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise InputError("batch_size", got=self.batch_size, expected="an integer of at least 1")
-        _check_limits(self.limits or {}, {*LIMITS, *(f"{name}_drop" for name in self.metrics or {})})
+        limits.check(self.limits or {}, self.metrics or {})
+        masks(self.slices)
         if isinstance(self.data, Data):
             _check_once(self, self.data)
 
@@ -122,7 +123,7 @@ class Criterion:
         """The criterion for what was measured: a default drops limits of what was not, a declared one keeps them."""
         if self.declared:
             return self
-        kept = _measured(self.limits, numbers) or _measured(self.otherwise, numbers)
+        kept = limits.measured(self.limits, numbers) or limits.measured(self.otherwise, numbers)
         return Criterion(self.epsilon, kept, self.reason, declared=False)
 
     def for_outputs(self, types: Sequence[str]) -> Criterion:
@@ -148,7 +149,7 @@ class Criterion:
     @property
     def metric(self) -> str:
         """Name of the numbers that are compared."""
-        return ", ".join(_number_of(name) for name in self.bounds)
+        return ", ".join(limits.number_of(name) for name in self.bounds)
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -165,7 +166,7 @@ class Criterion:
     @property
     def limits_text(self) -> str:
         """All limits as inequalities, epsilon among them; empty if there are none."""
-        return ", ".join(map(_bound, self.bounds, self.bounds.values()))
+        return ", ".join(map(limits.bound, self.bounds, self.bounds.values()))
 
     @property
     def justification(self) -> str:
@@ -174,7 +175,8 @@ class Criterion:
 
     def misses(self, numbers: Mapping[str, Any]) -> tuple[str, ...]:
         """What does not hold, one phrase a limit; a limit of a number that could not be measured does not hold."""
-        return tuple(miss for name, limit in self.bounds.items() if (miss := _miss(name, numbers.get(_number_of(name)), limit)))
+        found = (limits.miss(name, numbers.get(limits.number_of(name)), limit) for name, limit in self.bounds.items())
+        return tuple(filter(None, found))
 
 
 CONVERSION = Criterion(epsilon=DEFAULT_EPSILON, declared=False)
@@ -193,38 +195,6 @@ def criterion_of(verification: Verification, default: Criterion) -> Criterion:
     if verification.epsilon is None and verification.limits is None:
         return default
     return Criterion(verification.epsilon, dict(verification.limits or {}), verification.reason or "")
-
-
-def _measured(limits: Mapping[str, float], numbers: Mapping[str, Any]) -> dict[str, float]:
-    return {name: limit for name, limit in limits.items() if _number_of(name) in numbers}
-
-
-def _bound(name: str, limit: float) -> str:
-    return f"{name} {'≥' if name in AT_LEAST else '≤'} {limit:g}"
-
-
-def _number_of(limit: str) -> str:
-    return LIMITS.get(limit, limit)
-
-
-def _miss(name: str, number: float | None, limit: float) -> str:
-    if number is None:
-        return f"{name} could not be measured"
-    holds = number >= limit if name in AT_LEAST else number <= limit
-    return "" if holds else f"{name} is {number:.4g}, limit {limit:g}"
-
-
-def _is_number(value: Any, least: float = -math.inf) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= least
-
-
-def _check_limits(limits: Mapping[str, float], known: set[str]) -> None:
-    for name, limit in limits.items():
-        if name not in known:
-            nearest = get_close_matches(str(name), known, 1)
-            raise InputError(f"unknown limit '{name}'", expected=f"'{nearest[0]}'" if nearest else ", ".join(sorted(known)))
-        if not _is_number(limit):
-            raise InputError(f"limit '{name}'", got=limit, expected="a finite number")
 
 
 def _check_once(verification: Verification, data: Data) -> None:

@@ -141,25 +141,36 @@ class Decisions:
         if not self._before:
             return {}
         count = len(self.before)
-        flips = int(np.count_nonzero(_per_sample(self.before != self.after)))
+        flips = int(np.count_nonzero(self.changed))
         rates = {"flips": flips, "agreement": 1 - flips / count, "flip_upper_95": upper_bound(flips, count)}
-        return {**rates, **(self._accuracy() if self._judgeable else {})}
+        return {**rates, **({} if (right := self.right) is None else self._accuracy(*right))}
+
+    @property
+    def changed(self) -> Array:
+        """Whether each sample's decision changed, bool ``[n]``: a sample of many decisions changes as a whole."""
+        changed = self.before != self.after
+        return np.asarray(changed.reshape(len(changed), -1).any(axis=1))
+
+    @property
+    def right(self) -> tuple[Array, Array] | None:
+        """Which decisions are those of the labels, before and after, bool ``[n, …]``; None without labels that fit them."""
+        return (self.before == self.labels, self.after == self.labels) if self._judgeable else None
 
     @property
     def recalls(self) -> tuple[Recall, ...]:
         """Recall by class, in the order of the labels; empty without labels of one axis."""
-        if not self._judgeable or self.labels.ndim != 1:
+        if (right := self.right) is None or self.labels.ndim != 1:
             return ()
-        labels, before, after = self.labels, self.before == self.labels, self.after == self.labels
+        labels, (before, after) = self.labels, right
         return tuple(_recall(str(label), before[labels == label], after[labels == label]) for label in np.unique(labels))
 
     @property
     def _judgeable(self) -> bool:
         return bool(self._labels and self._before) and self.labels.shape == self.before.shape
 
-    def _accuracy(self) -> dict[str, float | str]:
-        before, after = (float(np.mean(decided == self.labels)) for decided in (self.before, self.after))
-        overall = {"accuracy_before": before, "accuracy_after": after, "accuracy_drop": before - after}
+    def _accuracy(self, before: Array, after: Array) -> dict[str, float | str]:
+        shares = float(before.mean()), float(after.mean())
+        overall = {"accuracy_before": shares[0], "accuracy_after": shares[1], "accuracy_drop": shares[0] - shares[1]}
         return {**overall, **_worst(self.recalls)}
 
 
@@ -169,7 +180,9 @@ def _worst(recalls: tuple[Recall, ...]) -> dict[str, float | str]:
         return {}
     worst = max(recalls, key=lambda recall: (recall.drop, -recall.after))
     shares: dict[str, float | str] = {"worst_class_recall_before": worst.before, "worst_class_recall_after": worst.after}
-    return {"worst_class": worst.label, **shares, "worst_class_drop": worst.drop}
+    named: dict[str, float | str] = {"worst_class": worst.label, "worst_class_samples": worst.samples}
+    # a limit goes by the name of its number, and the recall that is limited is the delivered model's
+    return {**named, **shares, "worst_class_recall": worst.after, "worst_class_drop": worst.drop}
 
 
 def _recall(label: str, before: Array, after: Array) -> Recall:
@@ -178,10 +191,6 @@ def _recall(label: str, before: Array, after: Array) -> Recall:
 
 def _squeezed(array: Array) -> tuple[int, ...]:
     return array.shape[:-1] if array.ndim > 1 and array.shape[-1] == 1 else array.shape
-
-
-def _per_sample(changed: Array) -> Array:
-    return np.asarray(changed.reshape(len(changed), -1).any(axis=1))
 
 
 def _joined(parts: list[Array]) -> Array:

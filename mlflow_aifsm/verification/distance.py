@@ -68,9 +68,7 @@ class Distance:
     @property
     def sqnr_db(self) -> float | None:
         """10·log10(Σ reference² / Σ difference²) in dB; infinite without difference, None without signal."""
-        if not self._signal:
-            return None
-        return 10 * math.log10(self._signal / self._squares) if self._squares else math.inf
+        return decibels(self._signal, self._squares)
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -113,6 +111,13 @@ class Distance:
         self._signal += float(np.square(signal).sum())
         bits = np.minimum(differences, np.finfo(np.float32).max).astype(np.float32).view(np.uint32)
         self._counts += np.bincount(bits >> DROPPED_BITS, minlength=BUCKETS)
+
+
+def decibels(signal: float, noise: float) -> float | None:
+    """10·log10(``signal`` / ``noise``) of two sums of squares; infinite without noise, None without signal."""
+    if not signal:
+        return None
+    return 10 * math.log10(signal / noise) if noise else math.inf
 
 
 def largest_difference(left: dict[str, Array], right: dict[str, Array], samples: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mlflow_aifsm.facts import Fact, Finding, Json, captured, jsonable
@@ -11,8 +11,10 @@ from mlflow_aifsm.record import VerificationResult
 from mlflow_aifsm.samples import Data, Samples
 from mlflow_aifsm.verification.criterion import Criterion
 from mlflow_aifsm.verification.decisions import Recall
+from mlflow_aifsm.verification.slices import Slice
 
 _BEFORE = ", {accuracy_before:.4f} before"
+_NO_WORSE = ", {worst_class_recall_before:.4f} before; no class lost more"
 FACTS: Mapping[str, tuple[str, str]] = {
     "verification.max_diff": ("max_diff", "{max_diff:.3g}"),
     "verification.p99_diff": ("p99_diff", "{p99_diff:.3g}"),
@@ -23,8 +25,17 @@ FACTS: Mapping[str, tuple[str, str]] = {
     ),
     "verification.accuracy": ("accuracy_after", "{accuracy_after:.4f}" + _BEFORE),
     "verification.accuracy_drop": ("accuracy_drop", "{accuracy_drop:.4f}"),
+    "verification.worst_class_recall": (
+        "worst_class_recall",
+        "class {worst_class}: {worst_class_recall:.4f} of {worst_class_samples} samples" + _NO_WORSE,
+    ),
 }
 """Facts that are one number: which one, and its text."""
+_LOW_MARGIN = (
+    "{flips} of the {samples} samples that the float model decided by the smallest margins (at most {margin:.3g}) changed "
+    "their decision, {other_flips} of the other {others}"
+)
+_SLICE = ("samples", "flips", "before", "after", "drop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +49,18 @@ class Measurement:
         failures: Why the outputs cannot be judged, whatever the criterion.
         recalls: Recall by class, where there are labels.
         target: Where the delivered model's outputs came from.
+        slices: The slices of the data, where there are some.
+        facts: Facts that were measured beside the pass.
     """
 
     samples: Samples
     runtime: str
-    numbers: Mapping[str, float | str]
+    numbers: Mapping[str, Json]
     failures: tuple[str, ...]
     recalls: tuple[Recall, ...]
     target: str
+    slices: tuple[Slice, ...] = ()
+    facts: tuple[Fact, ...] = ()
 
     @property
     def source(self) -> str:
@@ -70,7 +85,8 @@ def outcome(measurement: Measurement, default: Criterion) -> tuple[VerificationR
         failure="; ".join(failures),
         target=measurement.target,
     )
-    return result, [_fact(result, criterion, (*failures, *misses), measurement.recalls), *_number_facts(measurement)]
+    fact = _fact(result, criterion, (*failures, *misses), measurement.recalls)
+    return result, [fact, *_number_facts(measurement), *_part_facts(measurement), *measurement.facts]
 
 
 def could_not_run(criterion: Criterion, data: Data, reason: str) -> tuple[VerificationResult, list[Fact]]:
@@ -123,6 +139,27 @@ def _number_facts(measurement: Measurement) -> list[Fact]:
         for name, (number, text) in FACTS.items()
         if number in known
     ]
+
+
+def _part_facts(measurement: Measurement) -> Iterator[Fact]:
+    """What changed in parts of the data: the narrowly decided samples, and the slices."""
+    known, count = measurement.numbers, measurement.samples.count
+    if "low_margin" in known:
+        names = {"samples": "low_margin_samples", "margin": "low_margin", "flips": "low_margin_flips"}
+        data = {**{name: known[number] for name, number in names.items()}, "other_flips": known["other_flips"]}
+        text = _LOW_MARGIN.format(**data, others=count - data["samples"])
+        yield captured("verification.low_margin", text, data, source=measurement.source)
+    if measurement.slices:
+        slices = {part.name: {key: getattr(part, key) for key in _SLICE} for part in measurement.slices}
+        text = "; ".join(map(_slice_text, measurement.slices))
+        yield captured("verification.slices", text, slices, source=measurement.source)
+
+
+def _slice_text(part: Slice) -> str:
+    before = "" if part.before is None else f", {part.before:.4f} before"
+    accuracy = "" if part.after is None else f", accuracy {part.after:.4f}{before}"
+    flips = "" if part.flips is None else f", changed decisions: {part.flips}"
+    return f"{part.name}: {part.samples} samples{accuracy}{flips}"
 
 
 def _text(form: str, known: Mapping[str, object]) -> str:

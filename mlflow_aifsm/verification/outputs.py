@@ -53,16 +53,25 @@ def reference_run(reference: Callable[[Batch], Outputs] | Path, candidate: Sessi
     return lambda batch: in_pieces(run, batch, candidate.fixed_batch)
 
 
+def paired_inputs(candidate: Session, reference: Session) -> dict[str, str]:
+    """The reference's input for each of the candidate's: by name if they have the same names, else by order.
+
+    Raises:
+        InputError: If there are not as many.
+    """
+    ours, theirs = ([spec.name for spec in model.inputs] for model in (candidate, reference))
+    if len(ours) != len(theirs):
+        raise InputError("the two models differ in inputs", got=ours, expected=theirs)
+    return dict(zip(ours, ours if set(ours) == set(theirs) else theirs, strict=True))
+
+
 def _function_run(function: Callable[[Batch], Outputs], names: Sequence[str]) -> Run:
     return lambda batch: named(function(batch), names)
 
 
 def _session_run(session: Session, candidate: Session) -> Run:
-    ours, theirs = ([spec.name for spec in model.inputs] for model in (candidate, session))
-    if len(ours) != len(theirs):
-        raise InputError("the two models differ in inputs", got=ours, expected=theirs)
-    pairs = list(zip(ours, ours if set(ours) == set(theirs) else theirs, strict=True))
-    return lambda batch: named(session.run({there: batch[here] for here, there in pairs}), candidate.outputs)
+    pairs = paired_inputs(candidate, session)
+    return lambda batch: named(session.run({there: batch[here] for here, there in pairs.items()}), candidate.outputs)
 
 
 class DeviceOutputs:

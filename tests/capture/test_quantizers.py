@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType
 
-from mlflow_aifsm.capture import quantizer_facts, quantizers
+from mlflow_aifsm.capture import quantizer_facts, quantizer_table, quantizers
 from mlflow_aifsm.capture.onnx_graph import opened
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import State
@@ -236,7 +236,7 @@ def test_blocks_of_weights_have_zero_points_of_their_own(tmp_path):
 
 
 def test_the_table_has_one_row_a_quantizer_with_s_and_its_inverse(static_file):
-    table = quantizer_facts.table(quantizers.read(static_file))
+    table = quantizer_table.table(quantizers.read(static_file))
     assert len(table) == len(quantizers.read(static_file))
     for row in table:
         assert row["s_max"] == pytest.approx(1 / row["scale_min"])

@@ -11,7 +11,7 @@ import mlflow
 import pytest
 
 import mlflow_aifsm as aifsm
-from mlflow_aifsm.operations.configs import FOR_ONNXRUNTIME
+from mlflow_aifsm.operations.quantization import Static
 from tests.models import Digits
 
 
@@ -43,7 +43,7 @@ def complete(database: str, digits: Digits, tmp_path_factory: pytest.TempPathFac
             how = {"config": aifsm.Onnx(dynamic_shapes="batch"), "registered_model_name": "cli-frozen"}
             frozen = aifsm.freeze("models:/cli-digits/1", **how, **named)
             data = aifsm.Data(digits.images[:64], name="calibration")
-            asked = replace(FOR_ONNXRUNTIME, subset_size=64)
+            asked = Static(subset_size=64)
             int8 = aifsm.quantize(frozen, data, asked, registered_model_name="cli-int8", **named)
     return Logged(run.info.run_id, frozen, int8)
 

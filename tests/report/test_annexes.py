@@ -10,7 +10,7 @@ from mlflow_aifsm.facts import Json
 from mlflow_aifsm.record import Evidence, VerificationResult
 from mlflow_aifsm.report.annex_layers import layers
 from mlflow_aifsm.report.annexes import annexes
-from mlflow_aifsm.report.blocks import Block, Table, spans
+from mlflow_aifsm.report.blocks import Block, Heading, Table, spans
 from mlflow_aifsm.report.summary import verification_line
 from tests.report import samples
 
@@ -151,6 +151,38 @@ def test_a_range_of_one_scale_is_an_interval_and_empty_columns_are_left_out() ->
 
 def test_a_series_with_columns_of_its_own_shows_them() -> None:
     assert quantizers({"unheard_of": 0.5, "second": None}) == [["0.5", ""]]
+
+
+def test_a_calibrated_range_stands_beside_the_represented_one_and_says_where_the_file_falls_short() -> None:
+    ends = {"beta_min": -1.0, "beta_max": -1.0, "alpha_min": 0.992, "alpha_max": 0.992, "scale_min": 0.008, "scale_max": 0.008}
+    for high, said in ((0.999, ""), (1.1, " beyond what the file can represent")):
+        row = quantizers({"tensor": "x", **ends, "calibrated_min": -1.0, "calibrated_max": high})[0]
+        assert row[:3] == ["x", "[-1, 0.992]", f"[-1, {high}]{said}"]
+
+
+def test_calibration_and_noise_by_layer_are_shown_where_they_were_measured() -> None:
+    ends = {"calibrated_min": 0.0, "calibrated_max": 2.75, "observed_min": 0.0, "observed_max": 4.0477}
+    calibrated = {"tensor": "relu", "method": "entropy", **ends, "clip_fraction": 0.00057, "sqnr_db": 39.42, "note": ""}
+    noise = {"tensor": "conv2d_2", "layer": "node_conv2d_2", "op": "Conv", "sqnr_db": 31.24}
+    shown = tables(*layers(replace(samples.optimization(), tables={"calibration": (calibrated,), "layers": (noise,)})))
+    assert shown == [
+        ["relu", "entropy", "[0, 2.75]", "[0, 4.048]", "0.057 %", "39.42"],
+        ["conv2d_2 Conv node_conv2d_2", "31.24"],
+    ]
+    without = [block for block in layers(replace(samples.optimization(), tables={})) if isinstance(block, Heading)]
+    assert [heading.title.text for heading in without] == ["Quantizers", "Sparsity"]
+
+
+def test_a_range_that_was_not_kept_as_estimated_tells_why() -> None:
+    note = "entropy clipped 3.1 % at 9 dB: min_max used instead"
+    row = {"tensor": "relu", "method": "min_max", "note": note, "calibrated_min": 0.0, "calibrated_max": 1.0}
+    shown = tables(*layers(replace(samples.optimization(), tables={"calibration": (row,)})))
+    assert shown == [["relu", f"min_max {note}", "[0, 1]"]]
+
+
+def test_histograms_are_plots_and_no_table() -> None:
+    row = {"tensor": "relu", "bin_low": 0.0, "bin_high": 0.1, "count": 7}
+    assert tables(*layers(replace(samples.optimization(), tables={"distributions": (row,)}))) == []
 
 
 def test_the_share_of_zeros_is_a_percentage() -> None:

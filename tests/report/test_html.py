@@ -14,7 +14,7 @@ from mlflow_aifsm.report import formats, html
 from mlflow_aifsm.report.blocks import visible
 from tests.report import hostile, samples
 
-VOID = {"meta", "col", "br"}
+VOID = {"meta", "col", "br", "img"}
 
 
 class Page(HTMLParser):

@@ -23,6 +23,11 @@ from mlflow_aifsm.verification.criterion import CONVERSION, OPTIMIZATION, Verifi
         ({"batch_size": 0}, "at least 1"),
         ({"limits": {"p98": 1}}, "'p99'"),
         ({"limits": {"p99": "low"}}, "a finite number"),
+        ({"slices": {"night": [0, 1]}}, "the mask of slice 'night' does not fit; got dtype int64"),
+        ({"slices": {"night": [False, False]}}, "slice 'night' holds no sample"),
+        ({"slices": {"": [True]}}, "a slice has no name"),
+        ({"slices": {}}, "slices hold no slice"),
+        ({"slices": [["day"]]}, "slices do not fit"),
         ({"data": Data([], labels=[]), "labels": []}, "labels is given twice"),
         ({"data": Data([], preprocess=abs), "preprocess": abs}, "preprocess is given twice"),
     ],
@@ -66,6 +71,16 @@ def test_a_reason_without_any_limit_is_no_criterion() -> None:
     empty = criterion_of(Verification([], limits={}, reason="agreed"), OPTIMIZATION).applied_to({"agreement": 0.2})
     assert empty.text == "no limit was set: agreed"
     assert empty.bounds == {}
+
+
+def test_the_recall_of_the_class_that_lost_most_is_limited_from_below() -> None:
+    criterion = criterion_of(Verification([], limits={"worst_class_recall": 0.9, "slice_drop": 0.02}), OPTIMIZATION)
+    assert criterion.text == "worst_class_recall ≥ 0.9, slice_drop ≤ 0.02"
+    assert criterion.misses({"worst_class_recall": 0.95, "slice_drop": 0.0}) == ()
+    assert criterion.misses({"worst_class_recall": 0.8}) == (
+        "worst_class_recall is 0.8, limit 0.9",
+        "slice_drop could not be measured",
+    )
 
 
 def test_a_given_metric_can_be_limited_by_its_drop() -> None:

@@ -54,6 +54,7 @@ def test_equal_accuracy_hides_neither_flips_nor_the_class_that_lost() -> None:
     assert numbers["accuracy_drop"] == 0
     assert numbers["flips"] == 2
     worst = {"worst_class": "1", "worst_class_recall_before": 1.0, "worst_class_recall_after": 0.5, "worst_class_drop": 0.5}
+    worst |= {"worst_class_samples": 2, "worst_class_recall": 0.5}
     assert worst.items() <= numbers.items()
     assert [(recall.label, recall.samples, recall.drop) for recall in decisions.recalls] == [
         ("0", 2, 0),

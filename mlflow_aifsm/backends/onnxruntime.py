@@ -1,0 +1,178 @@
+"""ONNX Runtime's quantizers: a float ONNX file in, a quantized one out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_tensors_data
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+from mlflow_aifsm import scratch
+from mlflow_aifsm.backends.graph_rewrites import linear_as_product, named, outputs_in_float, without_value_info
+from mlflow_aifsm.backends.quantized import Quantized, differing, failed, plain, resolved, saved
+from mlflow_aifsm.errors import InputError
+
+Batch = dict[str, Any]
+Ranges = Mapping[str, tuple[float, float]]
+
+KINDS: Mapping[str, type[Enum]] = {
+    "quant_format": QuantFormat,
+    "activation_type": QuantType,
+    "weight_type": QuantType,
+    "calibrate_method": CalibrationMethod,
+}
+"""Keywords that are enumerations."""
+
+PLACES = ("model_input", "model_output", "calibration_data_reader", "calibration_cache_path")
+"""Arguments that say where things are, not what is asked."""
+
+TYPES: Mapping[str, QuantType] = {
+    "int8": QuantType.QInt8,
+    "uint8": QuantType.QUInt8,
+    "int16": QuantType.QInt16,
+    "uint16": QuantType.QUInt16,
+    "int4": QuantType.QInt4,
+    "uint4": QuantType.QUInt4,
+}
+"""Types of codes by their usual names."""
+
+
+QUANTIZABLE = frozenset({*QDQRegistry, *QLinearOpsRegistry})
+"""Operator types around which ``quantize_static`` may place quantizers."""
+
+LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""Operators that multiply weights with data."""
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Samples in the form that ONNX Runtime's calibrators read."""
+
+    def __init__(self, samples: Iterable[Batch]) -> None:
+        self._samples = iter(samples)
+
+    def get_next(self) -> Batch | None:
+        return next(self._samples, None)
+
+
+def static(path: Path, samples: Iterable[Batch], keywords: Mapping[str, Any]) -> Quantized:
+    """Calls ``quantize_static`` with its own calibration.
+
+    Args:
+        path: The float file.
+        samples: Calibration samples by input name, each ``[1, …]``.
+        keywords: Keywords of ``quantize_static``; None stands for its default.
+
+    Raises:
+        InputError: If a keyword's value is not one that ONNX Runtime knows.
+        OptimizationError: If it refuses or fails.
+    """
+    given = {name: _native(name, value) for name, value in keywords.items() if value is not None}
+    return _called(path, given, _Reader(samples))
+
+
+def placed(path: Path, ranges: Ranges, keywords: Mapping[str, Any]) -> Quantized:
+    """Calls ``quantize_static`` with ranges that are known, through its calibration cache.
+
+    A matrix product at the end of the graph keeps its output in float: its class scores would be rounded, and what is above the
+    range would be equal.
+
+    Args:
+        path: The float file.
+        ranges: β and α by name of each activation tensor that may be quantized.
+        keywords: Keywords of ``quantize_static``.
+
+    Raises:
+        OptimizationError: If ONNX Runtime refuses or fails.
+    """
+    known = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
+    cache = scratch.folder() / "ranges.json"
+    save_tensors_data(TensorsData(CalibrationMethod.MinMax, known), cache)
+    done = _called(path, dict(keywords), None, calibration_cache_path=cache)
+    onnx_model = onnx.load(done.path)
+    return Quantized(saved(outputs_in_float(onnx_model)), done.function, done.arguments, done.shown)
+
+
+def dynamic(path: Path, keywords: Mapping[str, Any]) -> Quantized:
+    """Calls ``quantize_dynamic``.
+
+    Shapes noted in the graph are left out first: it changes a weight's layout and would contradict them.
+
+    Raises:
+        OptimizationError: If ONNX Runtime refuses or fails.
+    """
+    name, delivered = "onnxruntime.quantization.quantize_dynamic", scratch.folder() / "model.onnx"
+    try:
+        with _quiet():
+            quantize_dynamic(without_value_info(named(onnx.load(path))), str(delivered), **deepcopy(dict(keywords)))
+    except Exception as error:
+        raise failed(name, error) from error
+    arguments = resolved(quantize_dynamic, keywords, PLACES)
+    return Quantized(delivered, name, plain(arguments), plain(differing(quantize_dynamic, arguments)))
+
+
+def weight_only(path: Path, keywords: Mapping[str, Any]) -> Quantized:
+    """Calls ``MatMulNBitsQuantizer`` on the graph with each linear layer written as a product and a sum, which it can read.
+
+    Raises:
+        OptimizationError: If ONNX Runtime refuses or fails.
+    """
+    name = "onnxruntime.quantization.matmul_nbits_quantizer.MatMulNBitsQuantizer"
+    try:
+        with _quiet():
+            quantizer = MatMulNBitsQuantizer(linear_as_product(named(onnx.load(path))), **keywords)
+            quantizer.process()
+    except Exception as error:
+        raise failed(name, error) from error
+    arguments = resolved(MatMulNBitsQuantizer.__init__, keywords, ("model", "self"))
+    shown = differing(MatMulNBitsQuantizer.__init__, arguments)
+    return Quantized(saved(quantizer.model.model), name, plain(arguments), plain(shown))
+
+
+def _called(path: Path, given: dict[str, Any], reader: _Reader | None, **places: Path) -> Quantized:
+    name, delivered = "onnxruntime.quantization.quantize_static", scratch.folder() / "model.onnx"
+    try:
+        with _quiet():
+            quantize_static(str(path), str(delivered), reader, **given, **places)
+    except Exception as error:
+        raise failed(name, error) from error
+    arguments = resolved(quantize_static, given, PLACES)
+    return Quantized(delivered, name, plain(arguments), plain(differing(quantize_static, arguments)))
+
+
+def _native(name: str, value: Any) -> Any:
+    kind = KINDS.get(name)
+    if kind is None or isinstance(value, kind):
+        return value
+    try:
+        return kind[str(value)]
+    except KeyError as error:
+        expected = ", ".join(repr(one.name) for one in kind)
+        raise InputError(f"keyword {name} of quantize_static", got=repr(value), expected=expected) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back ONNX Runtime's advice, which it gives through the root logger, to run a preprocessing that is not needed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

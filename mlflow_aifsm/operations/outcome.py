@@ -1,0 +1,51 @@
+"""What a quantization hands to its log, whichever backend did it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow_aifsm.backends.quantized import Quantized
+from mlflow_aifsm.facts import Fact, Json
+from mlflow_aifsm.samples import Samples
+
+Rows = Sequence[Mapping[str, Json]]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be quantized.
+
+    Attributes:
+        path: The float file; every node has a name.
+        samples: The calibration samples, cut to what was asked; None where the technique takes none.
+        asked: Number of samples that were asked for.
+    """
+
+    path: Path
+    samples: Samples | None
+    asked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A quantized file with what is known of its making.
+
+    Attributes:
+        quantized: The file and the call.
+        framework: Name and version of the tool.
+        packages: Packages it depends on directly.
+        facts: Facts of calibration, of what was asked, of recovery.
+        tables: Rows by table name.
+        reasons: Why layers stay in float, by the name of the node.
+        notes: Sentences for the record.
+    """
+
+    quantized: Quantized
+    framework: str
+    packages: tuple[str, ...]
+    facts: tuple[Fact, ...]
+    tables: Mapping[str, Rows] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

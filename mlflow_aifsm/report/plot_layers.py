@@ -1,0 +1,192 @@
+"""What the plots by layer show: SQNR of each layer, share of zeros of each weight."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mlflow_aifsm.report.plot_words import Values, decibels, listed, name, percent, shortened, value
+
+ALL_NAMED = 60
+"""Rows up to which every one bears its name; as many lines as a page holds."""
+SOME_NAMED = 40
+"""Rows that bear their name where there are more."""
+WORST = 5
+"""Rows at most that are marked."""
+NOTABLE = 0.05
+"""Share of zeros from which a plot of them says something: below it, zeros come from rounding."""
+NAME = 40
+"""Columns of a name at the left of its row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One row of a plot by layer.
+
+    Attributes:
+        name: The layer's name, shortened.
+        value: What is drawn, in the axis's unit; infinite where the layer differs in nothing.
+        told: The value as it stands beside the name.
+        named: Whether name and value are written.
+        worst: Whether it is marked.
+    """
+
+    name: str
+    value: float
+    told: str
+    named: bool = True
+    worst: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A plot by layer: one row each, in the order of the table.
+
+    Attributes:
+        title: Its title.
+        about: The line under the title.
+        axis: What the axis shows, with its unit.
+        points: The rows.
+        alt: The plot in words.
+        caption: How to read it.
+        bars: Bars from zero where True, else dots.
+    """
+
+    title: str
+    about: str
+    axis: str
+    points: tuple[Point, ...]
+    alt: str
+    caption: str
+    bars: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What an SQNR in a table means: title, line under it, what a row is, how to read it."""
+
+    title: str
+    about: str
+    noun: str
+    caption: str
+
+
+def sqnr(tables: Mapping[str, Sequence[Values]]) -> Chart | None:
+    """SQNR by layer from table ``layers``, else by tensor from table ``calibration``; None where neither has one."""
+    for table, source in SQNR.items():
+        rows = tables.get(table, ())
+        if points := _sqnr_points(rows):
+            return _sqnr_chart(source, points, len(rows) - len(points))
+    return None
+
+
+def _sqnr_chart(source: Source, points: Sequence[Point], missing: int) -> Chart:
+    dots = tuple(_marked(points, lambda point: point.value))
+    words = f"Dot plot of the signal to quantization noise ratio of {_counted(points, source.noun)}. {_sqnr_words(points)}"
+    caption = f"{source.caption} {_marks(dots)}{_missing(missing, source.noun, 'SQNR')}"
+    return Chart(source.title, source.about, "SQNR (dB), more is better", dots, words, caption.rstrip())
+
+
+def _sqnr_points(rows: Iterable[Values]) -> list[Point]:
+    ratios = ((row, math.inf if row.get("sqnr_db") in ("inf", math.inf) else value(row, "sqnr_db")) for row in rows)
+    return _short(
+        Point(name(row, "layer", "tensor"), ratio, decibels(ratio) if math.isfinite(ratio) else "equal")
+        for row, ratio in ratios
+        if ratio is not None
+    )
+
+
+def _short(points: Iterable[Point]) -> list[Point]:
+    given = list(points)
+    names = shortened([point.name for point in given], NAME)
+    return [replace(point, name=shown) for point, shown in zip(given, names, strict=True)]
+
+
+def _sqnr_words(points: Sequence[Point]) -> str:
+    finite = sorted((point for point in points if math.isfinite(point.value)), key=lambda point: point.value)
+    equal = len(points) - len(finite)
+    without = f"{equal} without any difference." if equal else ""
+    if not finite:
+        return without
+    spread = f"From {finite[0].told} to {finite[-1].told} decibels, median {_median(finite)}"
+    lowest = listed([f"{point.name} {point.told}" for point in finite[:WORST]])
+    return " ".join(filter(None, (f"{spread}; lowest: {lowest}.", without)))
+
+
+def _median(points: Sequence[Point]) -> str:
+    return decibels(statistics.median(point.value for point in points))
+
+
+def _marked(points: Sequence[Point], weight: Callable[[Point], float]) -> Iterable[Point]:
+    """The lowest marked, at most one in four; names for all, or, in a long list, for the lowest."""
+    order = sorted(range(len(points)), key=lambda place: weight(points[place]))
+    named = {*order[: len(order) if len(order) <= ALL_NAMED else SOME_NAMED]}
+    worst = {*order[: min(WORST, len(order) // 4)]}
+    for place, point in enumerate(points):
+        lowest = place in worst and math.isfinite(point.value)
+        yield replace(point, named=place in named, worst=lowest)
+
+
+def _marks(points: Sequence[Point]) -> str:
+    count = sum(point.worst for point in points)
+    marked = {0: "", 1: "A diamond marks the lowest. "}.get(count, f"Diamonds mark the {count} lowest. ")
+    equal = any(math.isinf(point.value) for point in points)
+    circles = "An open circle at the right end stands for a difference of nothing at all. " if equal else ""
+    return f"{marked}{circles}{_named(points, 'lowest')}"
+
+
+def _named(points: Sequence[Point], which: str) -> str:
+    named = sum(point.named for point in points)
+    return "" if named == len(points) else f"Only the {named} {which} of {len(points)} bear their names. "
+
+
+def _missing(count: int, noun: str, what: str) -> str:
+    whose = f"One more {noun} has" if count == 1 else f"{count} more {noun}s have"
+    return f"{whose} no {what} in the table." if count else ""
+
+
+def _counted(points: Sequence[Point], noun: str) -> str:
+    return f"one {noun}" if len(points) == 1 else f"{len(points)} {noun}s in the order of the graph"
+
+
+def sparsity(tables: Mapping[str, Sequence[Values]]) -> Chart | None:
+    """Share of zeros by weight from table ``sparsity``; None where no share is above `NOTABLE`."""
+    rows = tables.get("sparsity", ())
+    shares = [(row, share) for row in rows if (share := value(row, "ratio")) is not None]
+    if not any(share > NOTABLE for _, share in shares):
+        return None
+    points = _short(Point(name(row, "tensor", "layer"), 100 * share, f"{percent(share)} %") for row, share in shares)
+    bars = tuple(replace(point, worst=False) for point in _marked(points, lambda point: -point.value))
+    words = f"Bar chart of the share of zeros in {_counted(points, 'weight')}. {_shares(points)}"
+    about = "Elements of each weight that are zero in the delivered file, in percent."
+    caption = f"{about} {_named(bars, 'highest')}{_missing(len(rows) - len(points), 'weight', 'share')}".rstrip()
+    line = "Share of elements that are zero, in the order of the graph"
+    return Chart("Zeros by weight", line, "Zeros (% of elements)", bars, words, caption, bars=True)
+
+
+def _shares(points: Sequence[Point]) -> str:
+    order = sorted(points, key=lambda point: -point.value)
+    highest = listed([f"{point.name} {point.told.replace('%', 'percent')}" for point in order[:WORST]])
+    ends = (order[-1].told, order[0].told)
+    return f"From {ends[0].removesuffix(' %')} to {ends[1].replace('%', 'percent')}; highest: {highest}."
+
+
+SQNR: Mapping[str, Source] = {
+    "layers": Source(
+        title="SQNR by layer",
+        about="Quantized model against float model at the output of each layer, in the order of the graph",
+        noun="layer",
+        caption="How far the quantized model stays with the float model along the graph; what is lost in one layer is carried "
+        "into those that follow.",
+    ),
+    "calibration": Source(
+        title="SQNR by tensor",
+        about="Each tensor quantized alone over its calibrated range, in the order of the graph",
+        noun="tensor",
+        caption="What each tensor loses by its own quantization, reckoned from the values seen in calibration; what earlier "
+        "layers lose is not in it.",
+    ),
+}
+"""Tables that hold an SQNR, the better one first."""
