@@ -14,8 +14,10 @@ import mlflow_aifsm as aifsm
 
 NAMES = [
     "NNCF",
+    "ORT",
     "AifsmError",
     "Data",
+    "Dynamic",
     "Entry",
     "Finding",
     "Onnx",
@@ -23,9 +25,11 @@ NAMES = [
     "Record",
     "Result",
     "State",
+    "Static",
     "Training",
     "Value",
     "Verification",
+    "WeightOnly",
     "declare",
     "freeze",
     "load_model",

@@ -2,57 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from mlflow_aifsm import lineage, scratch
 from mlflow_aifsm.backends.graph_rewrites import named
 from mlflow_aifsm.backends.quantized import plain, saved
 from mlflow_aifsm.capture.environment import package_fact
 from mlflow_aifsm.capture.onnx_graph import file_set
-from mlflow_aifsm.digests import FileDigest, set_digest
-from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.digests import set_digest
 from mlflow_aifsm.facts import Fact, Json, State, captured, not_applicable
-from mlflow_aifsm.flavor import EXTRAS
 from mlflow_aifsm.hooks.context import record_optimization
-from mlflow_aifsm.lineage import VerifiedModel
-from mlflow_aifsm.operations import support
+from mlflow_aifsm.operations import float_model, support
+from mlflow_aifsm.operations.configs import BATCH, Onnx
 from mlflow_aifsm.operations.outcome import Outcome, Task
 from mlflow_aifsm.operations.quantization import NNCF, ORT, Quantization, Static
-from mlflow_aifsm.record import Record
 from mlflow_aifsm.recording import Recording
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.samples import Samples
-from mlflow_aifsm.tracking.keys import RECORD
 from mlflow_aifsm.verification.criterion import OPTIMIZATION, Verification
+from mlflow_aifsm.verification.layerwise import layer_facts, layer_sqnr
 from mlflow_aifsm.verification.session import OnnxSession
 
 LISTED = 5
 """Layers that a sentence names; the table has all."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Input:
-    """The float file, what it was made of, and its place in the chain.
-
-    Attributes:
-        path: The file.
-        files: Its file set.
-        model: The verified learning model at the beginning of the chain.
-        source_uri: The registered version or logged model that the file is; empty for a file of nobody's.
-        model_id: Its logged model.
-        input_id: The conversion that made it.
-    """
-
-    path: Path
-    files: tuple[FileDigest, ...]
-    model: VerifiedModel | None
-    source_uri: str = ""
-    model_id: str = ""
-    input_id: str = ""
 
 
 def quantize(
@@ -60,6 +35,7 @@ def quantize(
     data: Any = None,
     config: Quantization | None = None,
     *,
+    example_inputs: Any = None,
     verified_model: str | None = None,
     verification: Verification | None = None,
     responsible: str | None = None,
@@ -73,11 +49,13 @@ def quantize(
     An active MLflow run is joined and not ended: freeze and quantize in one run give one row in the UI.
 
     Args:
-        model: Result of ``freeze``, path of an ONNX file, its ``models:/`` or ``runs:/`` URI, or an ``onnx.ModelProto``.
+        model: Result of ``freeze``, path of an ONNX file, its ``models:/`` or ``runs:/`` URI, or an ``onnx.ModelProto``; or a
+            PyTorch module, or the URI of one, which is frozen to ONNX first, with its own Model Conversion Log in the same run.
         data: Calibration data: anything that ``Data`` takes, or a ``Data``; not the verification data. None for a
             quantization that needs none.
         config: ``Static``, ``Dynamic``, ``WeightOnly``, ``NNCF`` or ``ORT``; ``Static()``, which ONNX Runtime really runs in
             integers, if None.
+        example_inputs: What a PyTorch model can be called with, as in ``freeze``; the first calibration samples if None.
         verified_model: URI or id of the verified learning model, where ``model`` does not tell.
         verification: Held-out data and limits; the float model is the reference.
         responsible: The person who optimizes.
@@ -102,64 +80,57 @@ def quantize(
     """
     asked = config or Static()
     support.check(asked)
-    given, samples = _input(model, verified_model), None if data is None else Samples.of(data)
+    samples = None if data is None else Samples.of(data)
+    where: dict[str, Any] = {"responsible": responsible, "run_id": run_id, "nested": nested}
+    if float_model.is_torch(model):
+        model = _frozen(model, samples, example_inputs, verified_model, verification, where)
+        where |= {"run_id": model.run_id, "nested": None}
+    given = float_model.opened(model, verified_model)
     with record_optimization(
         verified_model=given.model,
         input_id=given.input_id,
-        responsible=responsible,
         log_id=log_id,
-        run_id=run_id,
-        nested=nested,
         registered_model_name=registered_model_name,
+        **where,
     ) as log:
         log.source_uri = given.source_uri
         log.input(given.files, set_digest(given.files), given.model_id)
         _optimize(log, given.path, samples, asked)
         if verification is not None:
             log.verify(given.path, verification, OPTIMIZATION)
+            _compare_layers(log, given.path, verification)
     return log.finished
 
 
-def _input(model: Any, verified_model: str | None) -> _Input:
-    verified = lineage.named(verified_model)
-    if isinstance(model, Result):
-        return _from_result(model, verified)
-    if isinstance(model, onnx.ModelProto):
-        path = scratch.folder() / "model.onnx"
-        onnx.save(model, path)
-        return _Input(path, file_set(path), verified)
-    if isinstance(model, str) and model.startswith(("models:/", "runs:/")):
-        return _from_uri(lineage.resolve(model), verified)
-    if isinstance(model, str | Path) and Path(model).is_file():
-        return _Input(Path(model), file_set(Path(model)), verified)
-    expected = "the result of freeze, the path or URI of an ONNX model, or an onnx.ModelProto"
-    raise InputError("cannot quantize this model", got=repr(model)[:80], expected=expected)
+def _compare_layers(log: Recording, before: Path, verification: Verification) -> None:
+    """SQNR at each quantized tensor; what cannot be compared costs a table, not the log."""
+    if log.delivered is None or log.verification is None or not log.verification.samples:
+        return
+    try:
+        rows = layer_sqnr(log.delivered, before, Samples.of(verification.described))
+    except Exception as error:  # noqa: BLE001 -- runtimes raise anything
+        log.note(f"Layers were not compared: {type(error).__name__}: {' '.join(str(error).split())}.")
+        return
+    if rows:
+        log.tables({"layers": rows})
+        log.add(layer_facts(rows))
 
 
-def _from_result(result: Result, verified: VerifiedModel | None) -> _Input:
-    if result.path is None:
-        raise InputError(f"log {result.log_id} delivered no file", expected="a result with a frozen file")
-    model = verified or VerifiedModel("", result.record.subject)
-    made, model_id = result.version_uri or result.model_uri, result.model_uri.removeprefix("models:/")
-    return _Input(result.path, file_set(result.path), model, made, model_id, result.log_id)
+def _frozen(
+    model: Any,
+    samples: Samples | None,
+    example_inputs: Any,
+    verified_model: str | None,
+    verification: Verification | None,
+    where: dict[str, Any],
+) -> Result:
+    """A PyTorch model frozen with a dynamic batch; a verification judges the freeze by the freeze's own default criterion."""
+    # a freeze imports PyTorch, which an ONNX file does not need
+    from mlflow_aifsm.operations.freeze import freeze
 
-
-def _from_uri(found: VerifiedModel, verified: VerifiedModel | None) -> _Input:
-    entry = found.flavors.get("onnx")
-    if entry is None or found.folder is None:
-        raise InputError(
-            f"model {found.uri}", got=f"flavors {', '.join(found.flavors)}", expected="a model of flavor onnx; freeze it first"
-        )
-    path = found.folder / str(entry["data"])
-    conversion = str(found.flavors.get("aifsm", {}).get("log_id", ""))
-    model = verified or VerifiedModel("" if conversion else found.uri, _subject(found))
-    return _Input(path, file_set(path), model, found.uri, found.model_id, conversion)
-
-
-def _subject(found: VerifiedModel) -> str:
-    """The verified learning model that a frozen model was made of, as its record says; its own id where it has no record."""
-    record = found.folder / EXTRAS / RECORD if found.folder else None
-    return Record.from_json(record.read_bytes()).subject if record and record.is_file() else found.id
+    given = float_model.example(samples) if example_inputs is None and not isinstance(model, str) else example_inputs
+    judged = None if verification is None else replace(verification, limits=None, reason=None, latency=False)
+    return freeze(model, given, Onnx(dynamic_shapes=BATCH), verified_model=verified_model, verification=judged, **where)
 
 
 def _optimize(log: Recording, given: Path, samples: Samples | None, config: Quantization) -> None:

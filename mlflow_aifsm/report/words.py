@@ -53,6 +53,8 @@ LEADS: Mapping[str, str] = {
     "quantizers.weight_codes": "Weight codes",
     "calibration.clip_fraction": "Largest clip fraction",
     "recovery.bias_correction": "Bias correction",
+    "verification.layer_sqnr": "Noise by layer",
+    "runtime.speedup": "Speed",
     "training": "In training",
     "graph": "In the file",
     "quantizers": "In the file",
