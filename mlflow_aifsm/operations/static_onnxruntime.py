@@ -19,9 +19,11 @@ from mlflow_aifsm.calibration.estimators import Estimate, estimate
 from mlflow_aifsm.calibration.facts import clip_fact, distributions, method_fact, table, words
 from mlflow_aifsm.calibration.observer import Observation, observe
 from mlflow_aifsm.calibration.statistics import Grid
+from mlflow_aifsm.capture import quantizers
 from mlflow_aifsm.capture.activations import activations
 from mlflow_aifsm.capture.layer_names import selected
 from mlflow_aifsm.capture.onnx_graph import opened
+from mlflow_aifsm.capture.quantizer import ACTIVATION
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Json
 from mlflow_aifsm.operations.asked import asked
@@ -46,9 +48,9 @@ def quantize(task: Task, config: Static) -> Outcome:
         raise InputError("no calibration data", expected="data for static quantization", remedy="pass data=, or use Dynamic()")
     placement = Placement.of(task.path, task.samples, config)
     recovered = Recovery(config, placement.made, task.path, task.samples, placement.layers).run(placement.asked_float)
-    facts = (*_calibration(task, config, placement), *asked(config), *recovered.facts)
-    tables = {"calibration": table(placement.estimates)}
-    tables |= {"distributions": distributions(placement.observation, placement.estimates)}
+    estimates = placement.used(recovered.quantized.path)
+    facts = (*_calibration(task, config, placement, estimates), *asked(config), *recovered.facts)
+    tables = {"calibration": table(estimates), "distributions": distributions(placement.observation, estimates)}
     reasons = {**recovered.reasons, **placement.reasons}
     framework = f"ONNX Runtime {version('onnxruntime')}"
     notes = (recovered.note,) if recovered.note else ()
@@ -99,6 +101,12 @@ class Placement:
         found |= {name: replace(whole[name], note=note) for name in clipped}
         return {**found, **self.overrides.estimates(self.observation)}
 
+    def used(self, path: Path) -> dict[str, Estimate]:
+        """Those ranges that the quantizers of the file at ``path`` hold."""
+        labels = {row.label for row in quantizers.read(path) if row.kind == ACTIVATION}
+        standing = {other for name, other in self.standing.items() if name in labels}
+        return {name: one for name, one in self.estimates.items() if name in labels | standing}
+
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that are quantized unless they are kept in float."""
@@ -144,7 +152,7 @@ def _grid(dtype: str, scheme: str) -> Grid:
     return Grid(LEVELS[dtype], symmetric=scheme == "symmetric")
 
 
-def _calibration(task: Task, config: Static, placement: Placement) -> tuple[Fact, ...]:
+def _calibration(task: Task, config: Static, placement: Placement, estimates: dict[str, Estimate]) -> tuple[Fact, ...]:
     if task.samples is None:
         return ()
     grid, seen = _grid(config.activations, config.schemes[ACTIVATIONS]), placement.observation.seen
@@ -158,7 +166,7 @@ def _calibration(task: Task, config: Static, placement: Placement) -> tuple[Fact
         task.samples,
         task.asked,
         preprocess=task.samples.preprocessing,
-        estimates=placement.estimates,
+        estimates=estimates,
         parameters=parameters,
     )
-    return fact, clip_fact(placement.estimates)
+    return (fact, clip_fact(estimates)) if estimates else (fact,)

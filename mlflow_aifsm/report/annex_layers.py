@@ -145,12 +145,17 @@ def _formula(row: Values) -> Iterator[str]:
     yield from filter(None, [_text(row, "formula")])
 
 
-def _share(name: str) -> Callable[[Values], Iterable[str]]:
+def _share(name: str, digits: int) -> Callable[[Values], Iterable[str]]:
     def lines(row: Values) -> Iterable[str]:
         ratio = row.get(name)
-        return [f"{100 * ratio:.4g} %"] if isinstance(ratio, int | float) else filter(None, [_text(row, name)])
+        return [f"{100 * ratio:.{digits}g} %"] if isinstance(ratio, int | float) else filter(None, [_text(row, name)])
 
     return lines
+
+
+def _decibels(row: Values) -> Iterable[str]:
+    ratio = row.get("sqnr_db")
+    return [f"{ratio:.1f}"] if isinstance(ratio, int | float) else filter(None, [_text(row, "sqnr_db")])
 
 
 def _method(row: Values) -> Iterator[str]:
@@ -201,22 +206,22 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("Scale factor", 18, ("formula",), _formula),
     ),
     "calibration": (
-        Column("Tensor", 27, ("tensor",), _of("tensor")),
-        Column("Method", 22, ("method", "note"), _method),
+        Column("Tensor", 25, ("tensor",), _of("tensor")),
+        Column("Method", 20, ("method", "note"), _method),
         Column("Calibrated range", 17, _ends("calibrated"), _interval_of("calibrated")),
         Column("Observed range", 17, _ends("observed"), _interval_of("observed")),
-        Column("Values outside", 10, ("clip_fraction",), _share("clip_fraction")),
-        Column("SQNR (dB)", 7, ("sqnr_db",), _of("sqnr_db")),
+        Column("Values outside", 11, ("clip_fraction",), _share("clip_fraction", 2)),
+        Column("SQNR (dB)", 10, ("sqnr_db",), _decibels),
     ),
     "layers": (
         Column("Tensor, and layer", 80, ("tensor", "op", "layer"), _tensor),
-        Column("SQNR (dB)", 20, ("sqnr_db",), _of("sqnr_db")),
+        Column("SQNR (dB)", 20, ("sqnr_db",), _decibels),
     ),
     "sparsity": (
         Column("Weight, and layer that uses it", 34, ("tensor", "op", "layer"), _tensor),
         Column("Elements", 17, ("size",), _of("size")),
         Column("Zeros", 15, ("zeros",), _of("zeros")),
-        Column("Share", 18, ("ratio",), _share("ratio")),
+        Column("Share", 18, ("ratio",), _share("ratio", 4)),
         Column("One code beside zero", 16, ("beside",), _beside),
     ),
 }

@@ -51,7 +51,6 @@ LEADS: Mapping[str, str] = {
     "runtime.integer_operators": "At run time",
     "quantizers.lost_non_linearities": "Activation functions",
     "quantizers.weight_codes": "Weight codes",
-    "calibration.clip_fraction": "Largest clip fraction",
     "recovery.bias_correction": "Bias correction",
     "verification.layer_sqnr": "Noise by layer",
     "runtime.speedup": "Speed",

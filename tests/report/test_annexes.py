@@ -166,8 +166,8 @@ def test_calibration_and_noise_by_layer_are_shown_where_they_were_measured() -> 
     noise = {"tensor": "conv2d_2", "layer": "node_conv2d_2", "op": "Conv", "sqnr_db": 31.24}
     shown = tables(*layers(replace(samples.optimization(), tables={"calibration": (calibrated,), "layers": (noise,)})))
     assert shown == [
-        ["relu", "entropy", "[0, 2.75]", "[0, 4.048]", "0.057 %", "39.42"],
-        ["conv2d_2 Conv node_conv2d_2", "31.24"],
+        ["relu", "entropy", "[0, 2.75]", "[0, 4.048]", "0.057 %", "39.4"],
+        ["conv2d_2 Conv node_conv2d_2", "31.2"],
     ]
     without = [block for block in layers(replace(samples.optimization(), tables={})) if isinstance(block, Heading)]
     assert [heading.title.text for heading in without] == ["Quantizers", "Sparsity"]
