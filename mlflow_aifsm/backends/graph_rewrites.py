@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 PRODUCTS = ("Gemm", "MatMul")
 """Operators that ONNX Runtime runs on integers with a float result; a convolution on integers has an integer one."""
 
 
 def named(model: ModelProto) -> ModelProto:
-    """``model`` with a name for every node that has none; quantizers tell layers by it."""
+    """``model`` with a name of its own for every node; quantizers tell layers by it."""
+    taken: set[str] = {node.name for node in model.graph.node}
+    seen: set[str] = set()
     for number, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{number}"
+        if not node.name or node.name in seen:
+            node.name = _free(f"{node.name or node.op_type}_{number}", taken)
+        seen.add(node.name)
+        taken.add(node.name)
     return model
+
+
+def one_bias_each(model: ModelProto) -> ModelProto:
+    """``model`` with the stored bias of each Gemm as one value an output, its factor beta multiplied into it.
+
+    ONNX Runtime's quantizer fails for a bias that is broadcast, and forgets beta.
+    """
+    graph, used = model.graph, {name for node in model.graph.node for name in node.output}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if _has_odd_bias(node, stored)]:
+        bias = numpy_helper.to_array(stored[node.input[2]])
+        beta = np.asarray(_settings(node).get("beta", 1.0), bias.dtype)
+        values = np.broadcast_to(bias.reshape(-1) * beta, _outputs(node, stored))
+        name = _free(f"{node.input[2]}_{node.name}", {*stored, *used})
+        stored[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        graph.initializer.append(stored[name])
+        node.input[2] = name
+        for attribute in [attribute for attribute in node.attribute if attribute.name == "beta"]:
+            node.attribute.remove(attribute)
+    _drop_unused(graph)
+    return model
+
+
+def has_odd_bias(model: ModelProto) -> bool:
+    """Whether ``one_bias_each`` has something to do; the weights' values need not be loaded."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    return any(_has_odd_bias(node, stored) for node in model.graph.node)
 
 
 def without_value_info(model: ModelProto) -> ModelProto:
@@ -26,10 +60,19 @@ def linear_as_product(model: ModelProto) -> ModelProto:
     """``model`` with each Gemm that is a linear layer (no scaling, weight stored) as MatMul and Add."""
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    for node in [node for node in graph.node if _is_linear(node) and node.input[1] in stored]:
-        if _settings(node).get("transB"):
-            weight = stored[node.input[1]]
-            weight.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(weight).T), weight.name))
+    linear = [node for node in graph.node if _is_linear(node) and node.input[1] in stored]
+    for weight in dict.fromkeys(node.input[1] for node in linear if _settings(node).get("transB")):
+        readers = [node for node in linear if node.input[1] == weight and _settings(node).get("transB")]
+        alone = len(readers) == _users(graph, weight)
+        turned = weight if alone else _free(f"{weight}_transposed", set(stored))
+        values = np.ascontiguousarray(numpy_helper.to_array(stored[weight]).T)
+        if not alone:
+            graph.initializer.append(TensorProto(name=turned))
+        target = stored[weight] if alone else graph.initializer[-1]
+        target.CopyFrom(numpy_helper.from_array(values, turned))
+        for node in readers:
+            node.input[1] = turned
+    for node in linear:
         _replace(graph, node, _as_product(node))
     return model
 
@@ -75,6 +118,24 @@ def _replace(graph: GraphProto, node: NodeProto, by: list[NodeProto]) -> None:
     graph.node.remove(node)
     for offset, other in enumerate(by):
         graph.node.insert(place + offset, other)
+
+
+def _has_odd_bias(node: NodeProto, stored: Mapping[str, TensorProto]) -> bool:
+    inputs = list(node.input)
+    if node.op_type != "Gemm" or len(inputs) < 3 or not {inputs[1], inputs[2]} <= stored.keys():  # noqa: PLR2004
+        return False
+    shape = list(stored[inputs[2]].dims)
+    one_row = all(length == 1 for length in shape[:-1])
+    return one_row and (shape != [_outputs(node, stored)] or _settings(node).get("beta", 1.0) != 1.0)
+
+
+def _outputs(node: NodeProto, stored: Mapping[str, TensorProto]) -> int:
+    return int(stored[node.input[1]].dims[0 if _settings(node).get("transB") else 1])
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    """``wanted``, or ``wanted`` with the first number behind it that makes it a new name."""
+    return next(name for name in (wanted, *(f"{wanted}_{number}" for number in range(len(taken) + 1))) if name not in taken)
 
 
 def _users(graph: GraphProto, name: str) -> int:

@@ -25,7 +25,14 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from mlflow_aifsm import scratch
-from mlflow_aifsm.backends.graph_rewrites import linear_as_product, named, outputs_in_float, without_value_info
+from mlflow_aifsm.backends.graph_rewrites import (
+    has_odd_bias,
+    linear_as_product,
+    named,
+    one_bias_each,
+    outputs_in_float,
+    without_value_info,
+)
 from mlflow_aifsm.backends.quantized import Quantized, differing, failed, plain, resolved, saved
 from mlflow_aifsm.errors import InputError
 
@@ -56,6 +63,12 @@ TYPES: Mapping[str, QuantType] = {
 
 QUANTIZABLE = frozenset({*QDQRegistry, *QLinearOpsRegistry})
 """Operator types around which ``quantize_static`` may place quantizers."""
+
+PASSING = frozenset(
+    {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Resize", "MaxPool", "AveragePool", "Slice", "Pad"}
+    | {"Split", "Gather", "GatherElements", "TopK"}
+)
+"""Operators whose output has the quantization of their input."""
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that multiply weights with data."""
@@ -112,7 +125,8 @@ def placed(path: Path, ranges: Ranges, keywords: Mapping[str, Any]) -> Quantized
 def dynamic(path: Path, keywords: Mapping[str, Any]) -> Quantized:
     """Calls ``quantize_dynamic``.
 
-    Shapes noted in the graph are left out first: it changes a weight's layout and would contradict them.
+    Shapes noted in the graph are left out first: it changes a weight's layout and would contradict them. Linear layers are
+    written as product and sum first, as it does itself, but under names of its own, by which no layer could be left out.
 
     Raises:
         OptimizationError: If ONNX Runtime refuses or fails.
@@ -120,7 +134,8 @@ def dynamic(path: Path, keywords: Mapping[str, Any]) -> Quantized:
     name, delivered = "onnxruntime.quantization.quantize_dynamic", scratch.folder() / "model.onnx"
     try:
         with _quiet():
-            quantize_dynamic(without_value_info(named(onnx.load(path))), str(delivered), **deepcopy(dict(keywords)))
+            model = without_value_info(linear_as_product(named(onnx.load(path))))
+            quantize_dynamic(model, str(delivered), **deepcopy(dict(keywords)))
     except Exception as error:
         raise failed(name, error) from error
     arguments = resolved(quantize_dynamic, keywords, PLACES)
@@ -149,11 +164,16 @@ def _called(path: Path, given: dict[str, Any], reader: _Reader | None, **places:
     name, delivered = "onnxruntime.quantization.quantize_static", scratch.folder() / "model.onnx"
     try:
         with _quiet():
-            quantize_static(str(path), str(delivered), reader, **given, **places)
+            quantize_static(_readable(path), str(delivered), reader, **given, **places)
     except Exception as error:
         raise failed(name, error) from error
     arguments = resolved(quantize_static, given, PLACES)
     return Quantized(delivered, name, plain(arguments), plain(differing(quantize_static, arguments)))
+
+
+def _readable(path: Path) -> str | onnx.ModelProto:
+    """The file as ``quantize_static`` can read it."""
+    return one_bias_each(onnx.load(path)) if has_odd_bias(onnx.load(path, load_external_data=False)) else str(path)
 
 
 def _native(name: str, value: Any) -> Any:

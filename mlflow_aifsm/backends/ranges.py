@@ -50,9 +50,11 @@ def _put(tensor: TensorProto, value: float) -> None:
 
 def _parameters(row: Quantizer, low: float, high: float) -> tuple[float, int]:
     least, most = row.code_range
+    if low == high:
+        return row.scale[0], row.zero_point[0]  # all zeros: no step would divide them
     if row.symmetric and not row.one_sided:
-        return max(-low, high) / most, row.zero_point[0]
+        return max(-low, high) / (most - row.zero_point[0]), row.zero_point[0]
     if row.zero_point[0] == least and low == 0:
         return high / (most - least), least
     scale = (high - low) / (most - least)
-    return scale, round(least - low / scale) if scale else row.zero_point[0]
+    return scale, round(least - low / scale)

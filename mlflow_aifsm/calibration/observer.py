@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlflow_aifsm.calibration.activations import Activations, activations
+from mlflow_aifsm.calibration.activations import Activations
 from mlflow_aifsm.calibration.reading import Seen, Witness, not_finite
 from mlflow_aifsm.calibration.statistics import BUCKETS, TensorStatistics
 from mlflow_aifsm.errors import InputError
@@ -109,14 +109,14 @@ def observe(
             value of an input or a tensor is not finite; it names the tensor and the sample, counted from 0.
     """
     witness, tallies = Witness(), {name: _Tally(name) for name in tensors}
-    with activations(path, tensors) as session:
-        for batch in _batches(session, samples, witness):
-            outputs = _outputs(session, tensors, batch)
-            for name, tally in tallies.items():
-                tally.add(outputs[name])
-            if progress is not None:
-                progress(witness.seen.consumed, samples.expected)
-        fed = tuple(spec.name for spec in session.inputs if spec.name in tallies)
+    session = Activations(path, tensors)
+    for batch in _batches(session, samples, witness):
+        outputs = _outputs(session, tensors, batch)
+        for name, tally in tallies.items():
+            tally.add(outputs[name])
+        if progress is not None:
+            progress(witness.seen.consumed, samples.expected)
+    fed = tuple(spec.name for spec in session.inputs if spec.name in tallies)
     if not witness.seen.consumed:
         raise InputError("there is no calibration sample", got=samples.name, expected="at least one sample")
     return Observation({name: tally.done for name, tally in tallies.items()}, fed, witness.seen)

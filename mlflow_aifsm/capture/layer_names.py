@@ -70,4 +70,5 @@ def _matching(known: Mapping[str, tuple[str, ...]], pattern: str, what: str) -> 
 
 
 def _means(pattern: str, alias: str) -> bool:
-    return fnmatchcase(alias, pattern) or fnmatchcase(alias, f"{pattern}.*")
+    plain = pattern.replace("[", "[[]")  # * and ? alone are wildcards; names of nodes may have brackets
+    return fnmatchcase(alias, plain) or fnmatchcase(alias, f"{plain}.*")

@@ -15,19 +15,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import NodeProto
 
+from mlflow_aifsm.backends.qdq_graph import QdqGraph
 from mlflow_aifsm.backends.quantized import saved
+from mlflow_aifsm.calibration.activations import Activations
 from mlflow_aifsm.facts import Json
 from mlflow_aifsm.samples import Batch, Samples
 from mlflow_aifsm.sources import Array
-from mlflow_aifsm.verification.augmented import AugmentedSession
-from mlflow_aifsm.verification.session import OnnxSession, session_options
+from mlflow_aifsm.verification.session import PROVIDER, OnnxSession, session_options
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
 """Operators with a bias input."""
-BIAS = 2
 BATCH = 8
+MOST_BYTES = 2**28
+"""Bytes of codes that are held between layers; a tensor with more of them is computed again for each layer."""
 
 Progress = Callable[[int, int | None], None] | None
 
@@ -61,102 +63,74 @@ def corrected(quantized: Path, reference: Path, samples: Samples, progress: Prog
     Args:
         quantized: A QDQ file, its layers named as in ``reference``.
         reference: The float file.
-        samples: Calibration samples; read once for the float model, and once a layer.
+        samples: Calibration samples.
         progress: Called with the layers done and their number.
 
     Raises:
         InputError: If samples or files do not fit.
     """
-    model, session = onnx.load(quantized), OnnxSession(quantized)
-    graph = _Graph(model)
-    layers = [node for node in model.graph.node if node.op_type in LAYERS and graph.is_quantized(node)]
+    graph = QdqGraph(onnx.load(quantized))
+    layers = [node for node in graph.nodes if node.op_type in LAYERS and graph.is_quantized(node)]
     correctable = [node for node in layers if graph.bias(node) is not None]
     means = _float_means(reference, [node.name for node in correctable], samples)
-    largest = (0.0, "")
+    flow, largest = _Flow(graph, OnnxSession(quantized), samples), (0.0, "")
     for number, node in enumerate(correctable, 1):
-        found = _means(graph.until(node), node.output[0], session, samples)
+        flow.advance(node)
+        found = np.concatenate([_channel_means(values) for values in flow.run(node.output[0])])
         change = np.median(means[node.name] - found, axis=0)
         graph.add_to_bias(node, change)
         largest = max(largest, (float(np.abs(change).max()), node.name))
         if progress is not None:
             progress(number, len(correctable))
     names = tuple(node.name for node in correctable)
-    return Corrected(saved(model), names, largest, tuple(node.name for node in layers if node.name not in names))
+    return Corrected(saved(graph.model), names, largest, tuple(node.name for node in layers if node.name not in names))
 
 
-class _Graph:
-    """A QDQ graph with its constants at hand."""
+class _Flow:
+    """The samples on their way through the graph: at its inputs, or as codes at the last tensor that all data pass through.
 
-    def __init__(self, model: ModelProto) -> None:
-        self._model = model
-        self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._makers = {name: node for node in model.graph.node for name in node.output}
+    So a layer costs the nodes since that tensor, not all before it.
+    """
 
-    def is_quantized(self, node: NodeProto) -> bool:
-        return all(self._dequantizer(name) is not None for name in node.input[:2])
+    def __init__(self, graph: QdqGraph, session: OnnxSession, samples: Samples) -> None:
+        self._graph, self._session, self._samples = graph, session, samples
+        self._at, self._codes = "", list[Array]()
 
-    def bias(self, node: NodeProto) -> TensorProto | None:
-        """The stored bias: integer codes behind a DequantizeLinear, or floats."""
-        name = node.input[BIAS] if len(node.input) > BIAS else ""
-        dequantizer = self._dequantizer(name)
-        return self._stored.get(dequantizer.input[0] if dequantizer is not None else name)
-
-    def add_to_bias(self, node: NodeProto, change: Array) -> None:
-        """Adds ``change`` (one value an output channel, in output units) to the bias, in its own codes."""
-        tensor, dequantizer = self.bias(node), self._dequantizer(node.input[BIAS])
-        if tensor is None:
+    def advance(self, node: NodeProto) -> None:
+        """Moves the samples on to the last such tensor before ``node``, as long as their codes stay small."""
+        cut = self._graph.cut_before(node, self._at)
+        if not cut:
             return
-        before = numpy_helper.to_array(tensor)
-        if dequantizer is None:
-            after = before + change.astype(before.dtype)
-        else:
-            steps = np.rint(change / numpy_helper.to_array(self._stored[dequantizer.input[1]]).astype(np.float64))
-            limits = np.iinfo(before.dtype)
-            after = np.clip(before.astype(np.int64) + steps, limits.min, limits.max).astype(before.dtype)
-        tensor.CopyFrom(numpy_helper.from_array(after, tensor.name))
+        codes, size = [], 0
+        for values in self.run(cut):
+            codes.append(values)
+            size += values.nbytes
+            if size > MOST_BYTES:
+                return
+        self._at, self._codes = cut, codes
 
-    def until(self, node: NodeProto) -> bytes:
-        """The part of the model that computes the first output of ``node``, serialized."""
-        needed, wanted = set(), list(node.output[:1])
-        while wanted:
-            maker = self._makers.get(wanted.pop())
-            if maker is not None and id(maker) not in needed:
-                needed.add(id(maker))
-                wanted += maker.input
-        part = ModelProto(ir_version=self._model.ir_version, opset_import=self._model.opset_import)
-        part.graph.name = self._model.graph.name
-        part.graph.node.extend(one for one in self._model.graph.node if id(one) in needed)
-        used = {name for one in part.graph.node for name in one.input}
-        part.graph.input.extend(value for value in self._model.graph.input if value.name in used)
-        part.graph.initializer.extend(tensor for name, tensor in self._stored.items() if name in used)
-        part.graph.output.append(onnx.ValueInfoProto(name=node.output[0]))
-        return bytes(part.SerializeToString())
+    def run(self, tensor: str) -> Iterator[Array]:
+        """Values of ``tensor`` batch by batch, graph optimizations on."""
+        part = self._graph.part(tensor, self._at)
+        session = onnxruntime.InferenceSession(part, session_options(optimize=True), providers=[PROVIDER])
+        fed = {spec.name for spec in session.get_inputs()}
+        for batch in self._batches():
+            yield np.asarray(session.run([tensor], {name: array for name, array in batch.items() if name in fed})[0])
 
-    def _dequantizer(self, name: str) -> NodeProto | None:
-        maker = self._makers.get(name)
-        return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
+    def _batches(self) -> Iterator[Batch]:
+        return ({self._at: codes} for codes in self._codes) if self._at else _batches(self._session, self._samples)
 
 
 def _float_means(reference: Path, names: list[str], samples: Samples) -> dict[str, Array]:
     """Mean of each output channel of the named layers, ``[samples, channels]`` by layer."""
     outputs = {node.name: node.output[0] for node in onnx.load(reference, load_external_data=False).graph.node}
     wanted = {outputs[name]: name for name in names}
-    session = AugmentedSession(reference, list(wanted))
+    session = Activations(reference, list(wanted))
     parts: dict[str, list[Array]] = {name: [] for name in names}
     for batch in _batches(session, samples):
         for tensor, values in session.run(batch).items():
             parts[wanted[tensor]].append(_channel_means(values))
     return {name: np.concatenate(part) for name, part in parts.items()}
-
-
-def _means(part: bytes, tensor: str, session: OnnxSession, samples: Samples) -> Array:
-    run = onnxruntime.InferenceSession(part, session_options(optimize=True, threads=None), providers=["CPUExecutionProvider"])
-    fed = {spec.name for spec in run.get_inputs()}
-    found = []
-    for batch in _batches(session, samples):
-        values = run.run([tensor], {name: array for name, array in batch.items() if name in fed})[0]
-        found.append(_channel_means(values))
-    return np.concatenate(found)
 
 
 def _batches(session: OnnxSession, samples: Samples) -> Iterator[Batch]:

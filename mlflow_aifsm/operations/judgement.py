@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ class Judgement:
     Attributes:
         drop: Accuracy of the float model minus that of the candidate, ratio in [-1, 1]; without labels the share of changed
             decisions. None where the outputs decide nothing.
-        sqnr_db: Signal to quantization noise ratio of the outputs, dB.
+        sqnr_db: Signal to quantization noise ratio of the outputs, dB; −∞ if an output is NaN or infinite.
         labelled: Whether labels were there.
     """
 
@@ -51,8 +52,8 @@ class Judgement:
 
     @property
     def data(self) -> dict[str, Json]:
-        """The numbers."""
-        return {"drop": self.drop, "sqnr_db": self.sqnr_db, "labelled": self.labelled}
+        """The numbers; an infinite ratio is None."""
+        return {"drop": self.drop, "sqnr_db": self.sqnr_db if isfinite(self.sqnr_db) else None, "labelled": self.labelled}
 
 
 class Judge:
@@ -88,7 +89,7 @@ class Judge:
         for (batch, _), before in zip(self._batches(), self._outputs, strict=True):
             outputs.append(session.run(batch))
             distance.add(before, outputs[-1], len(next(iter(batch.values()))))
-        return Judgement(self._drop(_classes(outputs)), distance.sqnr_db or np.inf, self._labels is not None)
+        return Judgement(self._drop(_classes(outputs)), _decibels(distance), self._labels is not None)
 
     def _batches(self) -> Iterator[tuple[Batch, Array | None]]:
         names = [spec.name for spec in self._session.inputs]
@@ -100,6 +101,12 @@ class Judge:
         if self._labels is None:
             return float(np.mean(self._before != after))
         return float(np.mean(self._before == self._labels) - np.mean(after == self._labels))
+
+
+def _decibels(distance: Distance) -> float:
+    if distance.broken:
+        return -inf
+    return inf if distance.sqnr_db is None else distance.sqnr_db
 
 
 def _classes(outputs: list[Batch]) -> Array | None:

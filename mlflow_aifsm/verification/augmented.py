@@ -6,6 +6,7 @@ The graph alone is read and changed, in memory. Weights beside the file are read
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import onnx
@@ -41,18 +42,19 @@ def augmented_session(
 
 
 class AugmentedSession(OnnxSession):
-    """An ONNX file that gives ``tensors`` of its inside instead of its outputs; as it is written, the graph optimizer off.
+    """An ONNX file that gives ``tensors`` of its inside instead of its outputs.
 
     Args:
         path: The ``.onnx`` file.
         tensors: Names of tensors of the main graph, inputs of the graph among them if wanted.
+        optimize: Whether the runtime may rewrite the graph between them, as it does when deployed.
 
     Raises:
         InputError: If the file cannot be read, or has no such tensor.
     """
 
-    def __init__(self, path: Path, tensors: Sequence[str]) -> None:
-        self._adopt(augmented_session(path, tensors), optimize=False)
+    def __init__(self, path: Path, tensors: Sequence[str], optimize: bool = False) -> None:
+        self._adopt(augmented_session(path, tensors, optimize), optimize)
         types = dict(zip(self.outputs, self.output_types, strict=True))
         self.outputs = tuple(dict.fromkeys(tensors))
         self.output_types = tuple(types[name] for name in self.outputs)
@@ -63,6 +65,10 @@ def _add_outputs(path: Path, graph: onnx.GraphProto, tensors: Sequence[str]) -> 
     given = {value.name for value in graph.output}
     for name in dict.fromkeys(tensors):
         if name not in known:
-            raise InputError(f"{path.name} has no tensor '{name}'", expected="the output of a node, or an input of the graph")
+            close = get_close_matches(name, known, 1)
+            expected = "the output of a node, or an input of the graph"
+            raise InputError(
+                f"{path.name} has no tensor '{name}'", expected=expected, remedy=f"did you mean '{close[0]}'?" if close else ""
+            )
         if name not in given:
             graph.output.append(onnx.ValueInfoProto(name=name))

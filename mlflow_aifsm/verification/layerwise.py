@@ -63,8 +63,8 @@ def layer_sqnr(candidate: Path, reference: Path, samples: Samples, most: int = 3
     Returns:
         ``tensor`` (its name in the float graph), ``layer`` and ``op`` (the first that uses it in the quantized file) and
         ``sqnr_db``, in the order of the graph. ``sqnr_db`` is ``inf``, as a text, where nothing differs, and None where it
-        cannot be told: no such tensor in the float graph, codes below 8 bits, several scales, no signal. A range that is computed at
-        run time has no row.
+        cannot be told: no such tensor in the float graph, codes below 8 bits, several scales, no signal. A range that is
+        computed at run time has no row.
 
     Raises:
         InputError: If a file cannot be read, the two have no inputs in common, or there are no samples.
