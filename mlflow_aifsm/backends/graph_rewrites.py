@@ -77,11 +77,17 @@ def linear_as_product(model: ModelProto) -> ModelProto:
     return model
 
 
-def outputs_in_float(model: ModelProto) -> ModelProto:
-    """``model`` without the quantizer behind a matrix product whose result is an output of the graph."""
+def outputs_in_float(model: ModelProto, before: ModelProto) -> ModelProto:
+    """``model`` without the quantizer behind a matrix product whose result is an output of the graph.
+
+    Args:
+        model: The quantized model.
+        before: The float model: where a ReLU was behind the product, the quantizer does its work and stays.
+    """
     graph = model.graph
+    products = {name for node in before.graph.node if node.op_type in PRODUCTS for name in node.output}
     makers = {name: node for node in graph.node for name in node.output}
-    for output in graph.output:
+    for output in [output for output in graph.output if output.name in products]:
         last = makers.get(output.name)
         quantizer = makers.get(last.input[0]) if last is not None and last.op_type == "DequantizeLinear" else None
         source = makers.get(quantizer.input[0]) if quantizer is not None and quantizer.op_type == "QuantizeLinear" else None

@@ -118,8 +118,8 @@ def placed(path: Path, ranges: Ranges, keywords: Mapping[str, Any]) -> Quantized
     cache = scratch.folder() / "ranges.json"
     save_tensors_data(TensorsData(CalibrationMethod.MinMax, known), cache)
     done = _called(path, dict(keywords), None, calibration_cache_path=cache)
-    onnx_model = onnx.load(done.path)
-    return Quantized(saved(outputs_in_float(onnx_model)), done.function, done.arguments, done.shown)
+    model = outputs_in_float(onnx.load(done.path), onnx.load(path, load_external_data=False))
+    return Quantized(saved(model), done.function, done.arguments, done.shown)
 
 
 def dynamic(path: Path, keywords: Mapping[str, Any]) -> Quantized:
@@ -165,6 +165,8 @@ def _called(path: Path, given: dict[str, Any], reader: _Reader | None, **places:
     try:
         with _quiet():
             quantize_static(_readable(path), str(delivered), reader, **given, **places)
+    except InputError:  # of the samples
+        raise
     except Exception as error:
         raise failed(name, error) from error
     arguments = resolved(quantize_static, given, PLACES)

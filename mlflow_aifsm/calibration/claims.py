@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from mlflow_aifsm.calibration.estimators import Range
+from mlflow_aifsm.calibration.estimators import Range, percentile
 from mlflow_aifsm.calibration.observer import Observation
-from mlflow_aifsm.calibration.statistics import TensorStatistics
+from mlflow_aifsm.calibration.statistics import Grid, TensorStatistics
 from mlflow_aifsm.facts import Finding
 
 NONE = "none"
@@ -19,13 +19,20 @@ _SHARE = 0.9
 """Part of the tensors that tells a method; some get the range of a tensor beside them, because an operator joins the two."""
 
 
-def recognised(observation: Observation, ranges: Mapping[str, Range], steps: Mapping[str, float]) -> Counter[str]:
+ORT_PERCENTILE = 99.999
+"""What ONNX Runtime's percentile calibration keeps; ``quantize_static`` passes no other."""
+
+
+def recognised(
+    observation: Observation, ranges: Mapping[str, Range], steps: Mapping[str, float], method: str = ""
+) -> Counter[str]:
     """How many tensors have, within one quantization step at either end, the range of each estimator that needs no search.
 
     Args:
         observation: Statistics on the same calibration samples.
         ranges: What the file represents, β to α by tensor; tensors that were not observed are left out.
         steps: The scale of each.
+        method: The claimed method. A percentile is looked for if it is that one: of few values it is their extremes.
 
     Returns:
         Tensors by ``min_max``, ``max_abs``, ``mean_min_max``, each as often as it fits, and ``none`` for those that none fits.
@@ -33,9 +40,9 @@ def recognised(observation: Observation, ranges: Mapping[str, Range], steps: Map
     found: Counter[str] = Counter()
     for name in ranges.keys() & observation.tensors.keys():
         fitting = [
-            method
-            for method, candidates in _candidates(observation.tensors[name]).items()
-            if any(_near(ranges[name], candidate, steps[name]) for candidate in candidates)
+            candidate
+            for candidate, ends in _candidates(observation.tensors[name], method).items()
+            if any(_near(ranges[name], one, steps[name]) for one in ends)
         ]
         found.update(fitting or [NONE])
     return found
@@ -59,12 +66,14 @@ def claimed(method: str, recognised: Mapping[str, int], total: int) -> Finding |
     return Finding("calibration_not_as_claimed", asked=method, measured=measured, effect=effect)
 
 
-def _candidates(statistics: TensorStatistics) -> dict[str, list[Range]]:
+def _candidates(statistics: TensorStatistics, method: str) -> dict[str, list[Range]]:
     """The range of each method, and what a symmetric type makes of it; for the largest magnitude that is its own range."""
     usual = {
         "min_max": (min(statistics.low, 0.0), max(statistics.high, 0.0)),
         "mean_min_max": (min(statistics.mean_low, 0.0), max(statistics.mean_high, 0.0)),
     }
+    if method == "percentile":
+        usual[method] = percentile(statistics, Grid(), ORT_PERCENTILE)
     reach = statistics.reach
     largest = [(-reach, reach), *([(0.0, reach)] if statistics.non_negative else [])]
     return {"max_abs": largest} | {method: [ends, _mirrored(ends)] for method, ends in usual.items()}

@@ -116,7 +116,8 @@ ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
 def estimate(observation: Observation, method: str, grid: Grid, percentile: float = PERCENTILE) -> dict[str, Estimate]:
     """The range of every observed tensor by ``method``, by tensor.
 
-    Entropy leaves the graph's inputs at their observed range, and every tensor that its range would destroy.
+    The graph's inputs keep their observed range: what a sensor gives is bounded already, and a clipped input is lost to every
+    layer. Entropy also leaves every tensor at its observed range that its own would destroy.
 
     Args:
         observation: What ``observe`` saw.
@@ -152,10 +153,10 @@ def _objection(statistics: TensorStatistics, method: str, grid: Grid, found: Ran
     """Why ``found`` must not be used; empty if it may."""
     if found == (0.0, 0.0) and statistics.reach:
         return f"{method} leaves no range: min_max used instead"
+    if fed and quality.clip_fraction:
+        return "an input of the graph: min_max used instead"
     if method != "entropy":
         return ""
-    if fed:
-        return "an input of the graph: min_max used instead"
     usual = statistics.quality(*min_max(statistics, grid), grid)
     if quality.sqnr_db < usual.sqnr_db - LOST_DB:
         clipped = f"entropy clipped {quality.clip_fraction:.2%} at {quality.sqnr_db:.1f} dB"

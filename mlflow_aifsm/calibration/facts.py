@@ -24,6 +24,12 @@ WORDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The methods of ``estimators.ESTIMATORS`` as the log says them."""
+CLIPPED, POOR_DB = 0.01, 12.0
+"""Share of a tensor's values outside its range, and SQNR in dB, at which the range is said to clip; both must be passed.
+
+Neither tells alone: on a MobileNetV2 the usual methods cut off up to 8 % of a tensor at 28 dB, and left others 7 dB with 0.3 %
+outside; percentile 99, which is known to fail there, cut off 1 % at 5 dB. On small networks they stayed above 16 dB.
+"""
 SOURCE = "the calibration of this operation, and the samples it read"
 
 
@@ -75,7 +81,8 @@ def method_fact(
         data |= {"clip_fraction": worst.clip_fraction, "replaced": {one.tensor: one.note for one in _replaced(estimates)}}
         parts += [*_replacements(estimates), f"largest clip fraction {_clipped(worst)}"]
     text = "; ".join(filter(None, parts))
-    return captured("calibration.method", text, data, source=source, short=short, findings=_findings(seen, samples, asked))
+    findings = [*_findings(seen, samples, asked), *_clips(estimates or {})]
+    return captured("calibration.method", text, data, source=source, short=short, findings=findings)
 
 
 def clip_fact(estimates: Mapping[str, Estimate]) -> Fact:
@@ -136,6 +143,16 @@ def _replaced(estimates: Mapping[str, Estimate]) -> list[Estimate]:
 def _replacements(estimates: Mapping[str, Estimate]) -> list[str]:
     replaced = _replaced(estimates)
     return [f"{replaced[0].method} instead in {len(replaced)} of {len(estimates)} tensors"] if replaced else []
+
+
+def _clips(estimates: Mapping[str, Estimate]) -> Iterator[Finding]:
+    cut = [one for one in estimates.values() if one.clip_fraction >= CLIPPED and one.sqnr_db < POOR_DB]
+    if cut:
+        worst = min(cut, key=lambda one: (one.sqnr_db, one.tensor))
+        asked = f"ranges with less than {CLIPPED:.0%} of a tensor's values outside, or with {POOR_DB:g} dB"
+        measured = f"{len(cut)} of {len(estimates)} ranges clip; the worst {_clipped(worst)} at {worst.sqnr_db:.1f} dB"
+        effect = "large activations all become the end of their range, whether or not the verification data show it"
+        yield Finding("calibration_clips", asked=asked, measured=measured, effect=effect)
 
 
 def _findings(seen: Seen, samples: Samples, asked: int) -> Iterator[Finding]:

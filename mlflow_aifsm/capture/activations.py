@@ -9,6 +9,8 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, shape_inference
 
+from mlflow_aifsm.errors import InputError
+
 CLIPPING = ("Relu", "Clip")
 """Operators that a quantizer's range may stand for: tools take the node out, and its input gets the range of its output."""
 
@@ -36,11 +38,17 @@ def activations(path: Path, operators: frozenset[str]) -> Activations:
     Args:
         path: The float file.
         operators: Operator types that the quantizer knows.
+
+    Raises:
+        InputError: If there is none.
     """
     model = onnx.load(path, load_external_data=False)
     floats, stored = _floats(model), {tensor.name for tensor in model.graph.initializer}
     nodes = [node for node in model.graph.node if node.op_type in operators]
     names = dict.fromkeys(name for node in nodes for name in (*node.input, *node.output) if name in floats - stored)
+    if not names:
+        got = ", ".join(dict.fromkeys(node.op_type for node in model.graph.node)) or "a graph without nodes"
+        raise InputError("the model has nothing to quantize", got=got, expected="a layer that computes with floats")
     outputs = tuple(value.name for value in model.graph.output)
     standing = _standing(model, outputs)
     observed = dict.fromkeys(standing.get(name, name) for name in names)

@@ -43,6 +43,11 @@ def float_layers(file: OnnxFile, rows: tuple[Quantizer, ...]) -> list[Fact]:
     return [fact, measured("recovery.partial", f"Partial quantization: {text}", names, source=file.source, short=short)]
 
 
+def integer_layers(file: OnnxFile) -> list[str]:
+    """Names of the layers of ``file`` whose data and weights are both quantized."""
+    return [node_name(node) for node in _by_state(file)["full"]]
+
+
 def _by_state(file: OnnxFile) -> dict[str, list[NodeProto]]:
     found: dict[str, list[NodeProto]] = {"full": [], "partial": [], "none": []}
     for scope in file.scopes:

@@ -19,6 +19,7 @@ from mlflow_aifsm.calibration.statistics import Grid
 from mlflow_aifsm.capture.activations import activations
 from mlflow_aifsm.capture.layer_names import selected
 from mlflow_aifsm.capture.onnx_graph import opened
+from mlflow_aifsm.errors import OptimizationError
 from mlflow_aifsm.facts import Fact, captured
 from mlflow_aifsm.operations.asked import asked
 from mlflow_aifsm.operations.judgement import Judge
@@ -61,6 +62,8 @@ def quantize(task: Task, config: Static) -> Outcome:
     seen = _observed(task, config)
     path, written = with_ranges(done.path, {name: (one.low, one.high) for name, one in seen.estimates.items()})
     estimates = {name: one for name, one in seen.estimates.items() if name in written}
+    if not estimates:
+        raise OptimizationError("nncf placed no quantizer of an activation", expected="a layer that it quantizes")
     facts = (*_ours(task, config, seen, estimates), bias, *asked(config))
     tables = {"calibration": table(estimates), "distributions": distributions(seen.observation, estimates)}
     return Outcome(replace(done, path=path), framework, NNCF_PACKAGES, facts, tables, reasons)

@@ -123,4 +123,4 @@ def _checked(task: Task, done: Quantized, method: str) -> Finding | None:
     known: dict[str, Any] = {row.label: row for row in rows if row.label in observation.tensors}
     ranges = {name: (row.beta[0], row.alpha[0]) for name, row in known.items()}
     steps = {name: row.scale[0] for name, row in known.items()}
-    return claimed(method, recognised(observation, ranges, steps), len(known))
+    return claimed(method, recognised(observation, ranges, steps, method), len(known))

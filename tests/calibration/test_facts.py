@@ -28,15 +28,15 @@ def fact(seen: Seen, asked: int, values: np.ndarray = VALUES) -> Fact:
 
 
 def test_the_cell_names_method_data_preprocessing_classes_and_loss(digits_observation: Observation) -> None:
-    ranges = estimate(digits_observation, "entropy", Grid())
-    phrase = words("entropy", Grid(), 99.99)
-    made = method_fact(phrase, "entropy", Seen(20, 10, ()), samples(), 20, preprocess="scale", estimates=ranges)
+    ranges = estimate(digits_observation, "mean_min_max", Grid())
+    phrase = words("mean_min_max", Grid(), 99.99)
+    made = method_fact(phrase, "mean_min_max", Seen(20, 10, ()), samples(), 20, preprocess="scale", estimates=ranges)
     assert made.value.text.startswith(
-        "Entropy (KL divergence), 256 levels; ranges from 20 of 20 samples asked; data: noise version 2"
+        "Mean over samples of each sample's minimum and maximum; ranges from 20 of 20 samples asked; data: noise version 2"
     )
     assert "; preprocessing: scale; 10 classes covered; min_max instead in " in made.value.text
-    assert "; largest clip fraction 0." in made.value.text
-    assert made.value.brief == "entropy"
+    assert "; largest clip fraction " in made.value.text
+    assert made.value.brief == "mean_min_max"
     assert made.findings == ()
     assert made.value.data["replaced"]["image"] == "an input of the graph: min_max used instead"
     assert made.value.data["sha256"] == samples().digest
