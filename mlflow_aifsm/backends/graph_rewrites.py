@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 PRODUCTS = ("Gemm", "MatMul")
@@ -23,31 +25,44 @@ def named(model: ModelProto) -> ModelProto:
     return model
 
 
+def readable(model: ModelProto) -> ModelProto:
+    """``model`` as ONNX Runtime's quantizers can read it: weights stored, not made by nodes, and one bias for each output."""
+    return one_bias_each(with_stored_constants(model))
+
+
+def is_readable(model: ModelProto) -> bool:
+    """Whether ``readable`` has nothing to do; the weights' values need not be loaded."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    return not any(_is_constant(node) or _has_odd_bias(node, stored) for node in model.graph.node)
+
+
+def with_stored_constants(model: ModelProto) -> ModelProto:
+    """``model`` with the tensors of Constant nodes as initializers: quantizers take others for data."""
+    graph = model.graph
+    for node in [node for node in graph.node if _is_constant(node)]:
+        graph.initializer.append(node.attribute[0].t)
+        graph.initializer[-1].name = node.output[0]
+        graph.node.remove(node)
+    return model
+
+
 def one_bias_each(model: ModelProto) -> ModelProto:
     """``model`` with the stored bias of each Gemm as one value an output, its factor beta multiplied into it.
 
     ONNX Runtime's quantizer fails for a bias that is broadcast, and forgets beta.
     """
-    graph, used = model.graph, {name for node in model.graph.node for name in node.output}
+    graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
+    taken = {*stored, *(name for node in graph.node for name in node.output)}
     for node in [node for node in graph.node if _has_odd_bias(node, stored)]:
-        bias = numpy_helper.to_array(stored[node.input[2]])
-        beta = np.asarray(_settings(node).get("beta", 1.0), bias.dtype)
-        values = np.broadcast_to(bias.reshape(-1) * beta, _outputs(node, stored))
-        name = _free(f"{node.input[2]}_{node.name}", {*stored, *used})
-        stored[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
-        graph.initializer.append(stored[name])
+        name = _free(f"{node.input[2]}_{node.name}", taken)
+        taken.add(name)
+        graph.initializer.append(numpy_helper.from_array(_plain_bias(node, stored), name))
         node.input[2] = name
         for attribute in [attribute for attribute in node.attribute if attribute.name == "beta"]:
             node.attribute.remove(attribute)
     _drop_unused(graph)
     return model
-
-
-def has_odd_bias(model: ModelProto) -> bool:
-    """Whether ``one_bias_each`` has something to do; the weights' values need not be loaded."""
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
-    return any(_has_odd_bias(node, stored) for node in model.graph.node)
 
 
 def without_value_info(model: ModelProto) -> ModelProto:
@@ -61,17 +76,16 @@ def linear_as_product(model: ModelProto) -> ModelProto:
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     linear = [node for node in graph.node if _is_linear(node) and node.input[1] in stored]
-    for weight in dict.fromkeys(node.input[1] for node in linear if _settings(node).get("transB")):
-        readers = [node for node in linear if node.input[1] == weight and _settings(node).get("transB")]
-        alone = len(readers) == _users(graph, weight)
-        turned = weight if alone else _free(f"{weight}_transposed", set(stored))
+    turned = [node for node in linear if _settings(node).get("transB")]
+    for weight in dict.fromkeys(node.input[1] for node in turned):
+        readers = [node for node in turned if node.input[1] == weight]
+        name = weight if len(readers) == _users(graph, weight) else _free(f"{weight}_transposed", set(stored))
         values = np.ascontiguousarray(numpy_helper.to_array(stored[weight]).T)
-        if not alone:
-            graph.initializer.append(TensorProto(name=turned))
-        target = stored[weight] if alone else graph.initializer[-1]
-        target.CopyFrom(numpy_helper.from_array(values, turned))
+        graph.initializer.append(numpy_helper.from_array(values, name))
+        if name == weight:
+            graph.initializer.remove(stored[weight])
         for node in readers:
-            node.input[1] = turned
+            node.input[1] = name
     for node in linear:
         _replace(graph, node, _as_product(node))
     return model
@@ -133,6 +147,16 @@ def _has_odd_bias(node: NodeProto, stored: Mapping[str, TensorProto]) -> bool:
     shape = list(stored[inputs[2]].dims)
     one_row = all(length == 1 for length in shape[:-1])
     return one_row and (shape != [_outputs(node, stored)] or _settings(node).get("beta", 1.0) != 1.0)
+
+
+def _plain_bias(node: NodeProto, stored: Mapping[str, TensorProto]) -> npt.NDArray[Any]:
+    bias = numpy_helper.to_array(stored[node.input[2]]).reshape(-1)
+    beta = np.asarray(_settings(node).get("beta", 1.0), bias.dtype)
+    return np.ascontiguousarray(np.broadcast_to(bias * beta, _outputs(node, stored)))
+
+
+def _is_constant(node: NodeProto) -> bool:
+    return node.op_type == "Constant" and [attribute.name for attribute in node.attribute] == ["value"]
 
 
 def _outputs(node: NodeProto, stored: Mapping[str, TensorProto]) -> int:

@@ -26,11 +26,11 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from mlflow_aifsm import scratch
 from mlflow_aifsm.backends.graph_rewrites import (
-    has_odd_bias,
+    is_readable,
     linear_as_product,
     named,
-    one_bias_each,
     outputs_in_float,
+    readable,
     without_value_info,
 )
 from mlflow_aifsm.backends.quantized import Quantized, differing, failed, plain, resolved, saved
@@ -117,9 +117,17 @@ def placed(path: Path, ranges: Ranges, keywords: Mapping[str, Any]) -> Quantized
     known = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
     cache = scratch.folder() / "ranges.json"
     save_tensors_data(TensorsData(CalibrationMethod.MinMax, known), cache)
-    done = _called(path, dict(keywords), None, calibration_cache_path=cache)
+    done = _called(path, _with_relus(keywords, ranges), None, calibration_cache_path=cache)
     model = outputs_in_float(onnx.load(done.path), onnx.load(path, load_external_data=False))
     return Quantized(saved(model), done.function, done.arguments, done.shown)
+
+
+def _with_relus(keywords: Mapping[str, Any], ranges: Ranges) -> dict[str, Any]:
+    """``keywords`` that keep ReLUs where a tensor alone is symmetric: its range reaches below 0 and cannot stand for one."""
+    options = keywords.get("extra_options", {})
+    alone = [one for name, [one] in options.get("TensorQuantOverrides", {}).items() if name in ranges]
+    kept = {"QDQKeepRemovableActivations": True} if any(one.get("symmetric") for one in alone) else {}
+    return {**keywords, "extra_options": {**options, **kept}}
 
 
 def dynamic(path: Path, keywords: Mapping[str, Any]) -> Quantized:
@@ -134,8 +142,9 @@ def dynamic(path: Path, keywords: Mapping[str, Any]) -> Quantized:
     name, delivered = "onnxruntime.quantization.quantize_dynamic", scratch.folder() / "model.onnx"
     try:
         with _quiet():
-            model = without_value_info(linear_as_product(named(onnx.load(path))))
+            model = without_value_info(linear_as_product(readable(named(onnx.load(path)))))
             quantize_dynamic(model, str(delivered), **deepcopy(dict(keywords)))
+            onnx.checker.check_model(str(delivered))  # its sorting does not look into branches
     except Exception as error:
         raise failed(name, error) from error
     arguments = resolved(quantize_dynamic, keywords, PLACES)
@@ -151,7 +160,7 @@ def weight_only(path: Path, keywords: Mapping[str, Any]) -> Quantized:
     name = "onnxruntime.quantization.matmul_nbits_quantizer.MatMulNBitsQuantizer"
     try:
         with _quiet():
-            quantizer = MatMulNBitsQuantizer(linear_as_product(named(onnx.load(path))), **keywords)
+            quantizer = MatMulNBitsQuantizer(linear_as_product(readable(named(onnx.load(path)))), **keywords)
             quantizer.process()
     except Exception as error:
         raise failed(name, error) from error
@@ -175,7 +184,7 @@ def _called(path: Path, given: dict[str, Any], reader: _Reader | None, **places:
 
 def _readable(path: Path) -> str | onnx.ModelProto:
     """The file as ``quantize_static`` can read it."""
-    return one_bias_each(onnx.load(path)) if has_odd_bias(onnx.load(path, load_external_data=False)) else str(path)
+    return str(path) if is_readable(onnx.load(path, load_external_data=False)) else readable(onnx.load(path))
 
 
 def _native(name: str, value: Any) -> Any:

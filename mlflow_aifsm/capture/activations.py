@@ -44,6 +44,7 @@ def activations(path: Path, operators: frozenset[str]) -> Activations:
     """
     model = onnx.load(path, load_external_data=False)
     floats, stored = _floats(model), {tensor.name for tensor in model.graph.initializer}
+    stored |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
     nodes = [node for node in model.graph.node if node.op_type in operators]
     names = dict.fromkeys(name for node in nodes for name in (*node.input, *node.output) if name in floats - stored)
     if not names:

@@ -20,6 +20,8 @@ from onnx import NodeProto
 from mlflow_aifsm.backends.qdq_graph import QdqGraph
 from mlflow_aifsm.backends.quantized import saved
 from mlflow_aifsm.calibration.activations import Activations
+from mlflow_aifsm.capture.onnx_graph import subgraphs
+from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Json
 from mlflow_aifsm.samples import Batch, Samples
 from mlflow_aifsm.sources import Array
@@ -67,11 +69,14 @@ def corrected(quantized: Path, reference: Path, samples: Samples, progress: Prog
         progress: Called with the layers done and their number.
 
     Raises:
-        InputError: If samples or files do not fit.
+        InputError: If samples or files do not fit, or the graph has branches.
     """
     graph = QdqGraph(onnx.load(quantized))
     layers = [node for node in graph.nodes if node.op_type in LAYERS and graph.is_quantized(node)]
     correctable = [node for node in layers if graph.bias(node) is not None]
+    if not correctable:
+        return Corrected(quantized, (), (0.0, ""), tuple(node.name for node in layers))
+    _check_branches(graph.nodes)
     means = _float_means(reference, [node.name for node in correctable], samples)
     flow, largest = _Flow(graph, OnnxSession(quantized), samples), (0.0, "")
     for number, node in enumerate(correctable, 1):
@@ -84,6 +89,14 @@ def corrected(quantized: Path, reference: Path, samples: Samples, progress: Prog
             progress(number, len(correctable))
     names = tuple(node.name for node in correctable)
     return Corrected(saved(graph.model), names, largest, tuple(node.name for node in layers if node.name not in names))
+
+
+def _check_branches(nodes: list[NodeProto]) -> None:
+    if found := next((node for node in nodes if any(subgraphs(node))), None):
+        remedy = "use bias_correction=False"
+        raise InputError(
+            "biases of a graph with branches cannot be corrected", got=f"{found.op_type} '{found.name}'", remedy=remedy
+        )
 
 
 class _Flow:
@@ -130,6 +143,9 @@ def _float_means(reference: Path, names: list[str], samples: Samples) -> dict[st
     for batch in _batches(session, samples):
         for tensor, values in session.run(batch).items():
             parts[wanted[tensor]].append(_channel_means(values))
+    if not all(parts.values()):
+        expected = f"at least {session.fixed_batch or 1}, the batch of the model"
+        raise InputError("too few samples to correct biases", got=f"{samples.count} samples", expected=expected)
     return {name: np.concatenate(part) for name, part in parts.items()}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from mlflow_aifsm.errors import InputError
@@ -15,6 +16,8 @@ from mlflow_aifsm.operations.quantization import ACTIVATIONS, NNCF, ORT, WEIGHTS
 
 ANY = "*"
 REFUSED = "refused"
+HALF = 10
+"""Number of float16 among ONNX's types."""
 Method = Callable[[Task, Any], Outcome]
 
 
@@ -128,7 +131,7 @@ def check(config: Quantization) -> None:
 
 
 def method(config: Quantization) -> Method:
-    """What does it; frameworks are imported only now."""
+    """What does it, after a look at the model; frameworks are imported only now."""
     from mlflow_aifsm.operations import static_nncf, static_onnxruntime, uncalibrated, verbatim
 
     methods: dict[type, Method] = {
@@ -138,8 +141,34 @@ def method(config: Quantization) -> Method:
         ORT: verbatim.quantize_ort,
     }
     if isinstance(config, Static):
-        return static_nncf.quantize if backend(config) == "nncf" else static_onnxruntime.quantize
-    return methods[type(config)]
+        methods[Static] = static_nncf.quantize if backend(config) == "nncf" else static_onnxruntime.quantize
+
+    def checked(task: Task, config: Any) -> Outcome:
+        check_model(task.path, config)
+        return methods[type(config)](task, config)
+
+    return checked
+
+
+def check_model(path: Path, config: Quantization) -> None:
+    """Refuses a file that is quantized already, and one in half precision where codes need scales of single precision.
+
+    Raises:
+        InputError: If it is one of these.
+    """
+    from mlflow_aifsm.capture.float_layers import INTEGER_LAYERS, WEIGHT_ONLY_LAYERS
+    from mlflow_aifsm.capture.onnx_graph import initializers, node_name, nodes, read
+
+    model, quantizers = read(path), {"QuantizeLinear", "DequantizeLinear", *INTEGER_LAYERS, *WEIGHT_ONLY_LAYERS}
+    if found := next((node for node in nodes(model) if node.op_type in quantizers), None):
+        got = f"{found.op_type} '{node_name(found)}'"
+        raise InputError(f"{path.name} is quantized already", got=got, expected="a file that computes with floats")
+    half = next((tensor.name for tensor in initializers(model) if tensor.data_type == HALF), "")
+    if half and isinstance(config, Static | Dynamic):
+        remedy = "freeze it in float32, or ask for WeightOnly() or ORT()"
+        raise InputError(
+            f"weights of {path.name} are in half precision", got=f"float16 in {half}", expected="float32", remedy=remedy
+        )
 
 
 def _told(asked: Cell) -> str:

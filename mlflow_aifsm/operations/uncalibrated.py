@@ -9,6 +9,7 @@ from mlflow_aifsm.backends import onnxruntime
 from mlflow_aifsm.backends.quantized import Quantized
 from mlflow_aifsm.capture.layer_names import selected
 from mlflow_aifsm.capture.onnx_graph import opened
+from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, captured, not_applicable
 from mlflow_aifsm.operations.asked import asked
 from mlflow_aifsm.operations.outcome import Outcome, Task
@@ -21,7 +22,7 @@ def quantize_dynamic(task: Task, config: Dynamic) -> Outcome:
     """Makes a file whose activation ranges are found at run time.
 
     Raises:
-        InputError: If ``keep_float`` names no layer.
+        InputError: If ``keep_float`` names no layer, or there are calibration data, which nothing would read.
         OptimizationError: If ONNX Runtime refuses.
     """
     keep = _kept(task, config.keep_float)
@@ -42,7 +43,7 @@ def quantize_weights(task: Task, config: WeightOnly) -> Outcome:
     """Makes a file whose linear layers have integer weights.
 
     Raises:
-        InputError: If ``keep_float`` names no layer.
+        InputError: If ``keep_float`` names no layer, or there are calibration data, which nothing would read.
         OptimizationError: If ONNX Runtime refuses.
     """
     keep = _kept(task, config.keep_float)
@@ -53,6 +54,8 @@ def quantize_weights(task: Task, config: WeightOnly) -> Outcome:
 
 
 def _kept(task: Task, patterns: tuple[str, ...]) -> dict[str, str]:
+    if task.samples is not None:
+        raise InputError("calibration data", got=task.samples.name, expected="none: this quantization reads no data")
     found = selected(opened(task.path), patterns, "keep_float")
     return {name: f"keep_float names it ({pattern})" for pattern, names in found.items() for name in names}
 

@@ -19,16 +19,17 @@ from torch.export import Dim
 
 from mlflow_aifsm import scratch
 from mlflow_aifsm.errors import InputError
-from mlflow_aifsm.hooks.context import record_conversion
+from mlflow_aifsm.facts import Fact
+from mlflow_aifsm.hooks.context import record_conversion, record_optimization
 from mlflow_aifsm.operations.configs import BATCH, Onnx, Pt2
 from mlflow_aifsm.operations.freeze import freeze
-from mlflow_aifsm.operations.quantization import NNCF
+from mlflow_aifsm.operations.quantization import NNCF, Dynamic, Quantization, WeightOnly
 from mlflow_aifsm.operations.quantize import quantize
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.samples import Batch, Data
 from mlflow_aifsm.sources import Array
-from mlflow_aifsm.validation.models import Plain, digits, trained
-from mlflow_aifsm.verification.criterion import CONVERSION, Verification
+from mlflow_aifsm.validation.models import Digits, Plain, digits, trained
+from mlflow_aifsm.verification.criterion import CONVERSION, OPTIMIZATION, Verification
 
 PERSON = "mlflow-aifsm validate-tool"
 MODEL = "digits_1"
@@ -51,9 +52,9 @@ def example() -> torch.Tensor:
     return torch.from_numpy(digits()["verification"].images[:4])
 
 
-def held_out() -> Verification:
-    """The verification images with their labels, and the tool's default criterion."""
-    data = digits()["verification"]
+def held_out(use: str = "verification") -> Verification:
+    """The verification images with their labels, or those of another use, and the tool's default criterion."""
+    data = digits()[use]
     return Verification(Data(data.images, name="digits", version="verification"), data.labels)
 
 
@@ -76,14 +77,44 @@ def good() -> Result:
     return frozen(network())
 
 
-def quantized(calibration: Array | None = None, subset: int = SUBSET) -> Result:
-    """The good model quantized and verified by the product's verb."""
-    images = digits()["calibration"].images if calibration is None else calibration
-    asked = NNCF(
-        subset_size=subset,
+@cache
+def architecture(build: Callable[[], nn.Module]) -> Result:
+    """Another network trained, frozen and verified, once a process."""
+    return frozen(trained(build))
+
+
+@cache
+def eight_bits() -> Result:
+    """The good model quantized by NNCF, once a process: nobody may add anything to its log."""
+    return quantized()
+
+
+def forget() -> None:
+    """Makes the shared models anew when they are next asked for; their logs do not outlive the store they were written to."""
+    for shared in (good, architecture, eight_bits):
+        shared.cache_clear()
+
+
+def quantized(
+    config: Quantization | None = None, calibration: Digits | None = None, model: Result | None = None, judged: str = ""
+) -> Result:
+    """The good model, or another one, quantized and verified by the product's verb, by NNCF if nothing else is asked.
+
+    Args:
+        config: What is asked.
+        calibration: Samples with labels; those for calibration if None.
+        model: The frozen model.
+        judged: Use of the samples to verify with, ``verification`` if empty.
+    """
+    given = calibration or digits()["calibration"]
+    data = None if isinstance(config, Dynamic | WeightOnly) else Data(given.images, name="digits", labels=given.labels)
+    with_nncf = NNCF(
+        subset_size=SUBSET,
         advanced_parameters={"disable_bias_correction": True, "activations_quantization_params": {"per_channel": False}},
     )
-    return quantize(good(), Data(images, name="digits"), asked, verification=held_out(), responsible=PERSON)
+    return quantize(
+        model or good(), data, config or with_nncf, verification=held_out(judged or "verification"), responsible=PERSON
+    )
 
 
 def exported(module: nn.Module, **asked: Any) -> Path:
@@ -107,6 +138,16 @@ def converted(path: Path, reference: nn.Module, verification: Verification | Non
     with record_conversion(verified_model=MODEL, converter="torch", responsible=PERSON) as log:
         log.output(path)
         log.verify(running(reference), held_out() if verification is None else verification, CONVERSION)
+    return log.finished
+
+
+def optimized(path: Path, *facts: Fact, before: Result | None = None) -> Result:
+    """A file that was optimized elsewhere, recorded and verified against ``before``, the good model if None, as users do it."""
+    reference = copied(before or good())
+    with record_optimization(verified_model=MODEL, optimizer="nncf", responsible=PERSON) as log:
+        log.add(*facts)
+        log.output(path, against=reference)
+        log.verify(reference, held_out(), OPTIMIZATION)
     return log.finished
 
 
@@ -150,3 +191,16 @@ def reweighted(path: Path, change: Callable[[Array], Array]) -> Path:
         weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
 
     return edited(path, put)
+
+
+def initializer_changed(graph: onnx.GraphProto, name: str, change: Callable[[Array], Array]) -> None:
+    """Applies ``change`` to the stored tensor ``name`` of ``graph``, in place."""
+    tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(tensor).copy()), name))
+
+
+def weight_quantizer(graph: onnx.GraphProto) -> onnx.NodeProto:
+    """The first node of ``graph`` that dequantizes a stored weight."""
+    stored = {tensor.name for tensor in graph.initializer}
+    found: onnx.NodeProto = next(node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in stored)
+    return found

@@ -1,10 +1,21 @@
-"""Good models: five architectures frozen, one in two ways, one converted elsewhere, one quantized. None may be accused."""
+"""Good models: five architectures frozen, one in two ways, one converted elsewhere, two quantized. None may be accused."""
 
 from __future__ import annotations
 
 from mlflow_aifsm.operations.configs import BATCH, Pt2
+from mlflow_aifsm.operations.quantization import ORT, Dynamic, Static, WeightOnly
 from mlflow_aifsm.result import Result
-from mlflow_aifsm.validation.bench import converted, exported, frozen, good, network, quantized
+from mlflow_aifsm.validation.bench import (
+    SUBSET,
+    architecture,
+    converted,
+    eight_bits,
+    exported,
+    frozen,
+    good,
+    network,
+    quantized,
+)
 from mlflow_aifsm.validation.models import Attention, Recurrent, Residual, perceptron, trained
 from mlflow_aifsm.validation.trial import good_model
 
@@ -18,7 +29,7 @@ def convolution() -> Result:
 @good_model
 def residual() -> Result:
     """Depthwise separable convolution with a residual connection and ReLU6; frozen."""
-    return frozen(trained(Residual))
+    return architecture(Residual)
 
 
 @good_model
@@ -36,7 +47,7 @@ def attention() -> Result:
 @good_model
 def multilayer_perceptron() -> Result:
     """Layer normalization and GELU; frozen."""
-    return frozen(trained(perceptron))
+    return architecture(perceptron)
 
 
 @good_model
@@ -53,5 +64,53 @@ def converted_elsewhere() -> Result:
 
 @good_model
 def quantized_to_8_bits() -> Result:
-    """The convolution, quantized after training; verified against the float model."""
-    return quantized()
+    """The convolution, quantized by NNCF, activations by layer; its linear layer runs in float for its bias, which is usual."""
+    return eight_bits()
+
+
+@good_model
+def quantized_by_the_default() -> Result:
+    """The convolution, statically quantized by this tool's default: mean of each sample's extremes."""
+    return quantized(Static(subset_size=SUBSET))
+
+
+@good_model
+def quantized_with_entropy() -> Result:
+    """The convolution, its ranges found by divergence."""
+    return quantized(Static(ranges="entropy", subset_size=SUBSET))
+
+
+@good_model
+def quantized_with_a_percentile() -> Result:
+    """The convolution, its ranges the 99.99th percentile."""
+    return quantized(Static(ranges="percentile", percentile=99.99, subset_size=SUBSET))
+
+
+@good_model
+def percentile_of_onnx_runtime() -> Result:
+    """The convolution, quantized by ONNX Runtime with its own percentile, which on so few values is their extreme."""
+    return quantized(ORT(calibrate_method="Percentile", per_channel=True))
+
+
+@good_model
+def dynamically_quantized() -> Result:
+    """The convolution, its activations quantized while it runs."""
+    return quantized(Dynamic())
+
+
+@good_model
+def weights_alone_quantized() -> Result:
+    """The convolution, weights of its linear layer 4-bit integers in groups; all layers compute in float, as asked."""
+    return quantized(WeightOnly())
+
+
+@good_model
+def partially_quantized() -> Result:
+    """The convolution, which stays in float as asked, its linear layer quantized."""
+    return quantized(Static(keep_float=("conv",), subset_size=SUBSET))
+
+
+@good_model
+def residual_quantized() -> Result:
+    """The residual network with its depthwise convolution, statically quantized."""
+    return quantized(Static(subset_size=SUBSET), model=architecture(Residual))

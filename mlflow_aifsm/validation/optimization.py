@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
-from onnx import GraphProto, numpy_helper
+from onnx import GraphProto
 
-from mlflow_aifsm.facts import Fact, captured
-from mlflow_aifsm.hooks.context import record_optimization
+from mlflow_aifsm.facts import captured
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.sources import Array
-from mlflow_aifsm.validation.bench import MODEL, PERSON, copied, edited, good, held_out, quantized, reweighted
+from mlflow_aifsm.validation.bench import (
+    copied,
+    edited,
+    eight_bits,
+    good,
+    initializer_changed,
+    optimized,
+    reweighted,
+    weight_quantizer,
+)
 from mlflow_aifsm.validation.trial import fault, finding
-from mlflow_aifsm.verification.criterion import OPTIMIZATION
 
 TABLE = "AI-FSM Model Optimization Log v1.0, Table 1"
 
@@ -28,10 +32,10 @@ def activation_function_removed() -> Result:
         quantizer = next(node for node in graph.node if relu.output[0] in node.input)
         quantizer.input[0] = relu.input[0]
         graph.node.remove(relu)
-        _change(graph, quantizer.input[1], lambda scale: scale * 2)
-        _change(graph, quantizer.input[2], lambda zero: np.full_like(zero, 128))
+        initializer_changed(graph, quantizer.input[1], lambda scale: scale * 2)
+        initializer_changed(graph, quantizer.input[2], lambda zero: np.full_like(zero, 128))
 
-    return _recorded(edited(copied(quantized()), bypass))
+    return optimized(edited(copied(eight_bits()), bypass))
 
 
 @fault(finding("scale_unusable"), f"{TABLE}, Scale factor")
@@ -39,17 +43,15 @@ def quantizer_without_scale() -> Result:
     """A weight's scale in the quantized file is zero: the layer multiplies by nothing."""
 
     def damage(graph: GraphProto) -> None:
-        tensors = {tensor.name for tensor in graph.initializer}
-        weight = next(node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in tensors)
-        _change(graph, weight.input[1], np.zeros_like)
+        initializer_changed(graph, weight_quantizer(graph).input[1], np.zeros_like)
 
-    return _recorded(edited(copied(quantized()), damage))
+    return optimized(edited(copied(eight_bits()), damage))
 
 
 @fault(finding("asked_not_found", "int8"), f"{TABLE}, Weight quantization: precision")
 def fewer_bits_asked_than_delivered() -> Result:
-    """The optimizer is asked for 4-bit integers and delivers 8-bit ones."""
-    return _recorded(copied(quantized()), captured("asked.precision", "int4", "int4", source="argument of the optimizer"))
+    """An optimizer is asked for 4-bit integers throughout and delivers 8-bit ones."""
+    return optimized(copied(eight_bits()), captured("asked.precision", "int4", "int4", source="argument of the optimizer"))
 
 
 @fault(finding("zeros_without_pruning"), f"{TABLE}, Pruning; Hooker et al. 2019, arXiv 1911.05248")
@@ -60,19 +62,4 @@ def weights_removed_silently() -> Result:
         weight[np.abs(weight) < np.median(np.abs(weight))] = 0
         return weight
 
-    return _recorded(reweighted(copied(good()), pruned))
-
-
-def _recorded(path: Path, *facts: Fact) -> Result:
-    """A file that was optimized elsewhere, recorded and verified against the good model as users do it."""
-    before = copied(good())
-    with record_optimization(verified_model=MODEL, optimizer="nncf", responsible=PERSON) as log:
-        log.add(*facts)
-        log.output(path, against=before)
-        log.verify(before, held_out(), OPTIMIZATION)
-    return log.finished
-
-
-def _change(graph: GraphProto, name: str, change: Callable[[Array], Array]) -> None:
-    tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
-    tensor.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(tensor).copy()), name))
+    return optimized(reweighted(copied(good()), pruned))

@@ -16,7 +16,7 @@ from mlflow_aifsm.capture import environment, tool_validation
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import jsonable
 from mlflow_aifsm.recording import PACKAGE_ROOTS
-from mlflow_aifsm.validation import bench, conversion, data, good_models, integrity, optimization, weights
+from mlflow_aifsm.validation import bench, conversion, data, good_models, integrity, optimization, quantization, weights
 from mlflow_aifsm.validation.record import Outcome, ValidationRecord
 from mlflow_aifsm.validation.report import page
 from mlflow_aifsm.validation.trial import Trial, observed
@@ -27,6 +27,7 @@ FAULTS: Mapping[str, ModuleType] = {
     "weights": weights,
     "data": data,
     "optimization": optimization,
+    "quantization": quantization,
     "integrity": integrity,
 }
 """Groups of faults; every fault of these files is run, in the order in which it stands there."""
@@ -50,8 +51,7 @@ def validate(progress: Progress | None = None) -> ValidationRecord:
         InputError: If a run is active.
     """
     begun, started = _now(), time.monotonic()
-    # the product's logs do not outlive the workplace they were written to
-    bench.good.cache_clear()
+    bench.forget()
     outcomes = []
     listed = trials({**GOOD, **FAULTS})
     with workplace():

@@ -74,6 +74,16 @@ def test_what_was_claimed_and_done_is_no_finding(method: str, symmetric: bool) -
     assert claimed(method, recognised(OBSERVATION, ranges, steps), len(ranges)) is None
 
 
+def test_a_percentile_that_is_the_extremes_is_no_finding_and_one_that_is_not_is() -> None:
+    few = observed(few=NORMAL[:1, :2000], other=np.abs(NORMAL[1:2, :2000]))
+    for observation, accused in ((few, False), (OBSERVATION, True)):
+        ranges = {one.tensor: (one.low, one.high) for one in estimate(observation, "min_max", Grid()).values()}
+        steps = {name: (high - low) / 255 for name, (low, high) in ranges.items()}
+        counts = recognised(observation, ranges, steps, "percentile")
+        assert (claimed("percentile", counts, len(ranges)) is not None) is accused, counts
+        assert claimed("entropy", recognised(observation, ranges, steps, "entropy"), len(ranges)) is not None
+
+
 def test_each_simple_method_is_told_from_the_others() -> None:
     for method in ("min_max", "max_abs", "mean_min_max"):
         ranges = {one.tensor: (one.low, one.high) for one in estimate(OBSERVATION, method, Grid()).values()}

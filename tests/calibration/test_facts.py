@@ -66,6 +66,17 @@ def test_a_poor_basis_for_ranges_is_a_finding(seen: Seen, asked: int, values: np
     assert [finding.code for finding in fact(seen, asked, values).findings] == codes
 
 
+@pytest.mark.parametrize(
+    ("method", "percentile", "clips"),
+    [("min_max", 100.0, 0), ("mean_min_max", 100.0, 0), ("percentile", 99.0, 0), ("percentile", 80.0, 2)],
+)
+def test_ranges_that_cut_off_much_of_the_values_are_a_finding(method: str, percentile: float, clips: int) -> None:
+    ranges = estimate(observed(signed=VALUES, rectified=np.maximum(VALUES, 0)), method, Grid(), percentile)
+    made = method_fact("words", method, Seen(20, 10, ()), samples(), 20, preprocess="", estimates=ranges)
+    assert [found.code for found in made.findings] == ["calibration_clips"] * bool(clips)
+    assert all(found.measured.startswith(f"{clips} of 2 ranges clip; the worst ") for found in made.findings)
+
+
 def test_every_method_has_words() -> None:
     phrases = {words(method, Grid(16), 99.9) for method in ESTIMATORS}
     assert len(phrases) == len(ESTIMATORS)

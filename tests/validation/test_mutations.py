@@ -6,31 +6,33 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlflow_aifsm import audit
+from mlflow_aifsm import audit, fill
+from mlflow_aifsm.calibration import facts as calibration
 from mlflow_aifsm.capture import eliminations, non_linearities, sparsity
 from mlflow_aifsm.errors import ConversionError
 from mlflow_aifsm.facts import not_applicable
+from mlflow_aifsm.operations import verbatim
 from mlflow_aifsm.recording import Recording
-from mlflow_aifsm.validation import bench, conversion, data, good_models, integrity, optimization, runner, weights
+from mlflow_aifsm.validation import bench, conversion, data, good_models, integrity, optimization, quantization, runner, weights
 from mlflow_aifsm.validation.trial import Trial
 from mlflow_aifsm.validation.workplace import workplace
-from mlflow_aifsm.verification import run
+from mlflow_aifsm.verification import integer_execution, tally
 from mlflow_aifsm.verification.criterion import Criterion
 from mlflow_aifsm.verification.distance import Distance
 
 
 @pytest.fixture(scope="module", autouse=True)
 def place() -> Iterator[None]:
-    bench.good.cache_clear()
+    bench.forget()
     with workplace():
         yield
-    bench.good.cache_clear()
+    bench.forget()
 
 
 MUTATIONS = [
     (weights.silent_half_precision_round_trip, Criterion, "misses", lambda *_: ()),
     (data.wrong_normalization, Criterion, "misses", lambda *_: ()),
-    (conversion.batch_normalization_on_batch_statistics, run, "invariance", lambda *_: {}),
+    (conversion.batch_normalization_on_batch_statistics, tally, "invariance", lambda *_: {}),
     (weights.nan_weight, Distance, "_add_output", lambda *_: None),
     (conversion.exported_in_training_mode, eliminations, "_inert", lambda *_: True),
     (data.verification_data_reused_for_calibration, Recording, "_reused", lambda *_: []),
@@ -41,6 +43,11 @@ MUTATIONS = [
         "_unexplained",
         lambda *_, **__: not_applicable("pruning.patterns", "-", source="-"),
     ),
+    (quantization.percentile_that_clips, calibration, "_clips", lambda *_: iter(())),
+    (quantization.entropy_that_is_minimum_and_maximum, verbatim, "claimed", lambda *_: None),
+    (quantization.sixteen_bits_that_run_in_float, integer_execution, "_runs_in_float", lambda *_: []),
+    (quantization.four_bits_asked_and_eight_delivered, fill, "agrees", lambda *_: True),
+    (data.calibration_on_one_class, calibration, "_findings", lambda *_: iter(())),
     (integrity.external_data_altered, audit, "differences", lambda *_: ()),
     (integrity.record_edited, audit, "_checks", lambda *_: iter(())),
 ]
@@ -64,6 +71,15 @@ def test_a_good_model_that_is_accused_does_not_pass(monkeypatch: pytest.MonkeyPa
     seen, passed = runner._ran(good_models.converted_elsewhere)
     assert not passed
     assert seen[0].startswith("verification failed")
+
+
+def test_one_layer_in_float_is_no_accusation_and_would_be_one_under_a_lower_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(good_models, "eight_bits", bench.quantized)
+    assert runner._ran(good_models.quantized_to_8_bits) == ((), True)
+    monkeypatch.setattr(integer_execution, "SHARE", 0.4)
+    seen, passed = runner._ran(good_models.quantized_to_8_bits)
+    assert not passed
+    assert seen[0].startswith("finding: runs_in_float: 1 of 2 layers with quantized data and weights run in float: node_linear")
 
 
 def test_a_good_model_that_nobody_verified_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:

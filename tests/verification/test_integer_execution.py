@@ -72,6 +72,42 @@ def test_dynamic_quantization_runs_in_integers(float_file):
     assert measured(target)["runtime.integer_operators"].value.data["integer"] == {"ConvInteger": 2}
 
 
+def found_codes(path):
+    return [finding.code for finding in measured(path)["runtime.integer_operators"].findings]
+
+
+def test_quantized_layers_that_run_in_float_are_a_finding_that_names_them(float_file):
+    assert found_codes(quantized(float_file, QuantType.QUInt8)) == []
+    (finding,) = measured(quantized(float_file, QuantType.QInt16))["runtime.integer_operators"].findings
+    assert finding.code == "runs_in_float"
+    assert finding.measured == "2 of 2 layers with quantized data and weights run in float: c1, c2"
+
+
+@pytest.mark.parametrize("kept", [[], ["c1"], ["c2"], ["c1", "c2"]])
+def test_layers_that_were_kept_in_float_or_have_float_data_are_not_accused(float_file, kept):
+    target = float_file.with_name("kept.onnx")
+    quantize_static(str(float_file), str(target), Reader(), activation_type=QuantType.QUInt8, nodes_to_exclude=kept)
+    assert found_codes(target) == []
+    assert found_codes(float_file) == []
+
+
+def test_weights_alone_in_integers_are_not_accused(float_file):
+    model = onnx.load(float_file)
+    for number, (node, held) in enumerate(
+        zip([model.graph.node[0], model.graph.node[2]], model.graph.initializer, strict=True)
+    ):
+        codes = numpy_helper.to_array(held).clip(-3, 3) * 40
+        model.graph.initializer[number].CopyFrom(numpy_helper.from_array(codes.astype(np.int8), held.name))
+        node.input[1] = f"{held.name}_float"
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.025), "scale"))
+    for name in ("w1", "w2"):
+        model.graph.node.insert(0, helper.make_node("DequantizeLinear", [name, "scale"], [f"{name}_float"], name=f"dq_{name}"))
+    target = float_file.with_name("weights.onnx")
+    onnx.save(model, target)
+    assert sum(measured(target)["runtime.integer_operators"].value.data["float"].values()) == 2
+    assert found_codes(target) == []
+
+
 def test_nothing_is_left_beside_the_file_and_the_file_is_not_changed(float_file):
     before = (sorted(float_file.parent.iterdir()), float_file.read_bytes())
     integer_execution.facts(float_file)
