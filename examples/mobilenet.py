@@ -144,7 +144,7 @@ def stacked(count: int, seed: int) -> np.ndarray:
 
 
 def held_out() -> aifsm.Verification:
-    """Both judging sets in one verification, so that the log tells each of them; agreement with the float model is asked for."""
+    """Both judging sets in one verification, each a slice of it, so that the log tells of each."""
     sets = [name for count, seed in JUDGED for name in [f"seed {seed}"] * count]
     return aifsm.Verification(
         aifsm.Data(np.concatenate([stacked(*one) for one in JUDGED]), name="720 crops of 18 pictures, seeds 2 and 7"),

@@ -89,12 +89,13 @@ def _entry(row: Field, facts: Facts) -> Entry:
 
 
 def _unmet(row: Field, asked: Fact | None, found: Fact) -> tuple[Finding, ...]:
-    if asked is None or asked.value.data is None or found.state is not State.MEASURED:
+    if asked is None or asked.value.data is None or found.state not in (State.MEASURED, State.NOT_APPLICABLE):
         return ()
-    if agrees(row.compare, asked.value.data, found.value.data):
+    if found.state is State.MEASURED and agrees(row.compare, asked.value.data, found.value.data):
         return ()
+    seen = found.value.text if found.state is State.MEASURED else found.reason
     effect = "the file does not do what was asked for"
-    return (Finding("asked_not_found", asked=asked.value.text, measured=found.value.text, effect=effect),)
+    return (Finding("asked_not_found", asked=asked.value.text, measured=seen, effect=effect),)
 
 
 def _suspicious(row: Field, fact: Fact) -> tuple[Finding, ...]:

@@ -178,6 +178,10 @@ class Recording:
         """Adds tables that lie beside the record, by name; ranges that calibration found also stand beside the quantizers."""
         self._tables |= tables
 
+    def table(self, name: str) -> Sequence[Mapping[str, Json]]:
+        """Rows of one of the tables so far; empty if there is none of that name."""
+        return self._all_tables().get(name, ())
+
     def verify(self, reference: Reference, verification: Verification, default: Criterion) -> None:
         """Runs the delivered file on the verification data beside ``reference``; a verification that cannot run has failed.
 
@@ -204,9 +208,10 @@ class Recording:
         if verification.outputs is not None:
             place = verification.runtime or "not recorded"
             return f"Verified outside the environment of the log: target device, {place}."
+        what = self.template.log
         if made is not None and made.state is State.NOT_RECORDED:
-            return "The environment of the conversion is not known, so neither is its difference from that of the verification."
-        return "Conversion and verification ran in one process: the environment of the log is that of both."
+            return f"The environment of the {what} is not known, so neither is its difference from that of the verification."
+        return f"{what.capitalize()} and verification ran in one process: the environment of the log is that of both."
 
     def _holder(self, verification: Verification) -> str:
         """Where the criterion stands: a script that is committed as it ran holds it, else nothing older than the call does."""

@@ -52,6 +52,9 @@ class Samples:
 
     Memory does not grow with the number of samples but for 32 bytes of digest each, where the source itself is read piece by
     piece: a function, a loader, an ``.npy`` or Parquet file. An ``.npz`` file is loaded whole.
+
+    Attributes:
+        unsteady: Whether two complete passes gave other samples, or another order, as a loader that shuffles does.
     """
 
     def __init__(self, data: Data) -> None:
@@ -60,7 +63,9 @@ class Samples:
         self._labels = None if data.labels is None else as_array(data.labels)
         self._names: tuple[str, ...] = ()
         self._digests: bytes | None = None
+        self._pass: bytes | None = None
         self._most = sys.maxsize
+        self.unsteady = False
 
     @staticmethod
     def of(source: Any) -> Samples:
@@ -76,7 +81,7 @@ class Samples:
     def first(self, most: int) -> Samples:
         """The first ``most`` of these samples: what is not read is no part of what was used."""
         limited = Samples(self._data)
-        limited._most = most
+        limited._most = min(most, self._most)
         return limited
 
     def batches(
@@ -103,6 +108,8 @@ class Samples:
             labels = [label for _, label in batch if label is not None]
             yield _stacked([inputs for inputs, _ in batch]), np.stack(labels) if labels else None
         self._digests = bytes(seen)
+        self.unsteady |= self._pass not in {None, self._digests}
+        self._pass = self._digests
 
     @property
     def count(self) -> int:
@@ -112,7 +119,9 @@ class Samples:
     @property
     def expected(self) -> int | None:
         """Number of samples where it is known without reading them, else None."""
-        return self._source.total if self._digests is None else self.count
+        if self._digests is not None:
+            return self.count
+        return None if self._source.total is None else min(self._source.total, self._most)
 
     @property
     def digest(self) -> str:

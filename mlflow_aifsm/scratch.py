@@ -1,10 +1,15 @@
-"""Folders that live as long as the process: a killed process leaves them behind, so that nothing written is lost."""
+"""Folders for files on their way: for as long as the process lives, or for one step of it.
+
+A killed process leaves them behind, so that nothing written is lost.
+"""
 
 from __future__ import annotations
 
 import atexit
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -13,6 +18,16 @@ def folder() -> Path:
     path = Path(tempfile.mkdtemp(prefix="aifsm-"))
     atexit.register(_remove, path)
     return path
+
+
+@contextmanager
+def temporary() -> Iterator[Path]:
+    """A new empty folder, removed at the end of the ``with`` block: for what nobody needs after the step that wrote it."""
+    path = Path(tempfile.mkdtemp(prefix="aifsm-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def keep(path: Path) -> Path:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import astuple
+import shutil
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
+import torch
 
 import mlflow_aifsm as aifsm
 from mlflow_aifsm.operations.support import ANY, Support, table
@@ -43,36 +45,63 @@ def words(part: str) -> str:
     return "any" if part == ANY else ", ".join(part.split())
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What the documents' examples presuppose: the quickstart's network, trained and registered, and its data."""
+
+    model: torch.nn.Module
+    uri: str
+    data: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
 @pytest.fixture
-def prepared(experiment: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """What the examples presuppose: the quickstart's network, trained, registered and frozen, its data apart."""
+def prepared(experiment: str) -> Prepared:
     from examples.quickstart import digits, register, train
 
     data = digits()
-    (images, labels), (others, other_labels) = data["verification"], data["calibration"]
     with mlflow.start_run():
         model = train(*data["training"], epochs=4)
-        uri = register(model, images, labels)
-        frozen = aifsm.freeze(uri, verification=aifsm.Verification(images, labels), registered_model_name="digits-frozen")
-    yield {
-        "aifsm": aifsm,
-        "mlflow": mlflow,
-        "frozen": frozen,
-        "calibration": aifsm.Data(others, name="digits, calibration", labels=other_labels),
-        "held_out": aifsm.Verification(images, labels, limits={"accuracy_drop": 0.1}),
-    }
+        return Prepared(model, register(model, *data["verification"]), data)
 
 
 @pytest.mark.slow
-def test_each_example_of_the_quantization_guide_runs_and_passes_its_verification(prepared: dict[str, Any]) -> None:
+def test_each_example_of_the_quantization_guide_runs_and_passes_its_verification(prepared: Prepared) -> None:
+    (images, labels), (others, other_labels) = prepared.data["verification"], prepared.data["calibration"]
+    names = {
+        "aifsm": aifsm,
+        "frozen": aifsm.freeze(prepared.uri, verification=aifsm.Verification(images, labels)),
+        "calibration": aifsm.Data(others, name="digits, calibration", labels=other_labels),
+        "held_out": aifsm.Verification(images, labels, limits={"accuracy_drop": 0.1}),
+    }
     for block in blocks(GUIDE):
-        made = dict(prepared)
+        made = dict(names)
         exec(compile(block, str(GUIDE), "exec"), made)
         if "int8" in made:
             assert made["int8"].verification.passed, block
             assert made["int8"].record.gaps == (), block
     found = mlflow.search_runs(filter_string="params.`aifsm.calibration.method` = 'entropy'")
     assert len(found) == 1
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_readme_run_one_after_the_other(prepared: Prepared) -> None:
+    images, labels = prepared.data["verification"]
+    optimizer = torch.optim.Adam(prepared.model.parameters())
+    names: dict[str, Any] = {
+        "model": prepared.model,
+        "images": images,
+        "labels": labels,
+        "others": prepared.data["calibration"][0],
+        "training_images": prepared.data["training"][0],
+        "optimizer": optimizer,
+        "scheduler": torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9),
+        "loss": torch.nn.CrossEntropyLoss(),
+    }
+    shutil.copy(aifsm.freeze(prepared.uri).path, "detector.onnx")
+    for block in blocks(README):
+        exec(compile(block, str(README), "exec"), names)
+    assert names["int8"].verification.passed
+    assert names["frozen"].findings == ()
 
 
 def test_the_support_table_of_the_guide_is_the_one_that_quantize_asks() -> None:

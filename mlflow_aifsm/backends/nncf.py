@@ -13,9 +13,11 @@ from typing import Any, get_args, get_type_hints
 
 import nncf
 import onnx
+from nncf.common.logging import track_progress
 from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
 
 from mlflow_aifsm.backends.quantized import Quantized, failed, saved
+from mlflow_aifsm.backends.silence import Filter, silent, unwatched
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Json
 
@@ -27,6 +29,16 @@ KINDS: Mapping[str, type] = {
     "advanced_parameters": AdvancedQuantizationParameters,
 }
 """Keywords of ``nncf.quantize`` that are no plain values, with the class that holds them."""
+
+_DETAILS = Filter(logging.WARNING)
+"""NNCF's own logger tells each step at level INFO."""
+
+
+class _Bar(track_progress.Progress):  # type: ignore[misc]
+    """NNCF's bar, which NNCF itself has no switch for: not drawn where nobody looks."""
+
+    def __init__(self, *columns: Any, disable: bool = False, **settings: Any) -> None:
+        super().__init__(*columns, disable=disable or unwatched(), **settings)
 
 
 def quantize(path: Path, samples: Iterable[dict[str, Any]], keywords: Mapping[str, Any]) -> Quantized:
@@ -45,6 +57,8 @@ def quantize(path: Path, samples: Iterable[dict[str, Any]], keywords: Mapping[st
     try:
         with _quiet():
             model = nncf.quantize(onnx.load(path), nncf.Dataset(samples), **{k: v for k, v in given.items() if v is not None})
+    except InputError:  # of the samples
+        raise
     except Exception as error:
         raise failed("nncf.quantize", error) from error
     arguments = _resolved(given)
@@ -83,6 +97,8 @@ def controlled(
             model = nncf.quantize_with_accuracy_control(
                 onnx.load(path), data, data, validation_fn=judged, max_drop=max_drop, **_renamed(wanted)
             )
+    except InputError:  # of the samples
+        raise
     except Exception as error:
         raise failed("nncf.quantize_with_accuracy_control", error) from error
     arguments = {**_resolved(given), "max_drop": max_drop}
@@ -175,11 +191,8 @@ def _plain(value: Any) -> Json:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lets NNCF's warnings through and keeps the rest of its log to itself."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
+    """Lets NNCF's warnings through and keeps the rest of its log, and bars that nobody sees, to itself, in this thread alone."""
+    logging.getLogger("nncf").addFilter(_DETAILS)  # adds it once
+    vars(track_progress)["Progress"] = _Bar
+    with silent():
         yield
-    finally:
-        logger.setLevel(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -12,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
     QuantFormat,
     QuantType,
+    calibrate,
     quantize_dynamic,
     quantize_static,
 )
@@ -34,6 +37,8 @@ from mlflow_aifsm.backends.graph_rewrites import (
     without_value_info,
 )
 from mlflow_aifsm.backends.quantized import Quantized, differing, failed, plain, resolved, saved
+from mlflow_aifsm.backends.silence import Filter, silent, told
+from mlflow_aifsm.capture.onnx_graph import file_set
 from mlflow_aifsm.errors import InputError
 
 Batch = dict[str, Any]
@@ -73,6 +78,9 @@ PASSING = frozenset(
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that multiply weights with data."""
 
+_ADVICE = Filter(logging.ERROR, Path(onnxruntime.__file__).parent)
+"""ONNX Runtime advises through the root logger, to run a preprocessing that is not needed for instance."""
+
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
     """Samples in the form that ONNX Runtime's calibrators read."""
@@ -97,7 +105,7 @@ def static(path: Path, samples: Iterable[Batch], keywords: Mapping[str, Any]) ->
         OptimizationError: If it refuses or fails.
     """
     given = {name: _native(name, value) for name, value in keywords.items() if value is not None}
-    return _called(path, given, _Reader(samples))
+    return _called(path, scratch.folder(), given, _Reader(samples))
 
 
 def placed(path: Path, ranges: Ranges, keywords: Mapping[str, Any]) -> Quantized:
@@ -115,10 +123,11 @@ def placed(path: Path, ranges: Ranges, keywords: Mapping[str, Any]) -> Quantized
         OptimizationError: If ONNX Runtime refuses or fails.
     """
     known = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in ranges.items()}
-    cache = scratch.folder() / "ranges.json"
-    save_tensors_data(TensorsData(CalibrationMethod.MinMax, known), cache)
-    done = _called(path, _with_relus(keywords, ranges), None, calibration_cache_path=cache)
-    model = outputs_in_float(onnx.load(done.path), onnx.load(path, load_external_data=False))
+    with scratch.temporary() as folder:
+        cache = folder / "ranges.json"
+        save_tensors_data(TensorsData(CalibrationMethod.MinMax, known), cache)
+        done = _called(path, folder, _with_relus(keywords, ranges), None, calibration_cache_path=cache)
+        model = outputs_in_float(onnx.load(done.path), onnx.load(path, load_external_data=False))
     return Quantized(saved(model), done.function, done.arguments, done.shown)
 
 
@@ -169,11 +178,13 @@ def weight_only(path: Path, keywords: Mapping[str, Any]) -> Quantized:
     return Quantized(saved(quantizer.model.model), name, plain(arguments), plain(shown))
 
 
-def _called(path: Path, given: dict[str, Any], reader: _Reader | None, **places: Path) -> Quantized:
-    name, delivered = "onnxruntime.quantization.quantize_static", scratch.folder() / "model.onnx"
+def _called(path: Path, folder: Path, given: dict[str, Any], reader: _Reader | None, **places: Path) -> Quantized:
+    """``quantize_static`` into ``folder``; what it would write beside the file, under one name at each call, lies elsewhere."""
+    name, delivered = "onnxruntime.quantization.quantize_static", folder / "model.onnx"
     try:
-        with _quiet():
-            quantize_static(_readable(path), str(delivered), reader, **given, **places)
+        with _quiet(), scratch.temporary() as beside:
+            quantize_static(_readable(path, beside), str(delivered), reader, **given, **places)
+            onnx.checker.check_model(str(delivered))  # its sorting does not look into branches
     except InputError:  # of the samples
         raise
     except Exception as error:
@@ -182,9 +193,23 @@ def _called(path: Path, given: dict[str, Any], reader: _Reader | None, **places:
     return Quantized(delivered, name, plain(arguments), plain(differing(quantize_static, arguments)))
 
 
-def _readable(path: Path) -> str | onnx.ModelProto:
-    """The file as ``quantize_static`` can read it."""
-    return str(path) if is_readable(onnx.load(path, load_external_data=False)) else readable(onnx.load(path))
+def _readable(path: Path, folder: Path) -> str | onnx.ModelProto:
+    """The file as ``quantize_static`` can read it: itself in ``folder``, or rewritten."""
+    if not is_readable(onnx.load(path, load_external_data=False)):
+        return readable(onnx.load(path))
+    for file in file_set(path):
+        target = folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link(path.parent / file.path, target)
+    return str(folder / path.name)
+
+
+def _link(path: Path, target: Path) -> None:
+    """``target`` as another name of the file, which needs no space, or as a copy where the disk is another one."""
+    try:
+        target.hardlink_to(path.resolve())
+    except OSError:
+        shutil.copyfile(path, target)
 
 
 def _native(name: str, value: Any) -> Any:
@@ -200,10 +225,8 @@ def _native(name: str, value: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps back ONNX Runtime's advice, which it gives through the root logger, to run a preprocessing that is not needed."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
+    """Keeps back ONNX Runtime's advice, and where nobody looks what its calibrators print, in this thread alone."""
+    logging.root.addFilter(_ADVICE)  # adds it once
+    vars(calibrate)["print"] = told
+    with silent():
         yield
-    finally:
-        logging.disable(before)

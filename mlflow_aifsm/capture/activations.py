@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,12 +32,13 @@ class Activations:
     outputs: tuple[str, ...]
 
 
-def activations(path: Path, operators: frozenset[str]) -> Activations:
+def activations(path: Path, operators: frozenset[str], left_out: Collection[str] = ()) -> Activations:
     """Float tensors that nodes of ``operators`` read or write in the main graph of the file at ``path``.
 
     Args:
         path: The float file.
         operators: Operator types that the quantizer knows.
+        left_out: Names of nodes that stay in float; tensors that only they touch are not looked at.
 
     Raises:
         InputError: If there is none.
@@ -45,7 +46,7 @@ def activations(path: Path, operators: frozenset[str]) -> Activations:
     model = onnx.load(path, load_external_data=False)
     floats, stored = _floats(model), {tensor.name for tensor in model.graph.initializer}
     stored |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
-    nodes = [node for node in model.graph.node if node.op_type in operators]
+    nodes = [node for node in model.graph.node if node.op_type in operators and node.name not in left_out]
     names = dict.fromkeys(name for node in nodes for name in (*node.input, *node.output) if name in floats - stored)
     if not names:
         got = ", ".join(dict.fromkeys(node.op_type for node in model.graph.node)) or "a graph without nodes"

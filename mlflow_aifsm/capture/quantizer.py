@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 
-WEIGHT, ACTIVATION, BIAS = "weight", "activation", "bias"
+WEIGHT, ACTIVATION, BIAS, CONSTANT = "weight", "activation", "bias", "constant"
 
 ADDED = re.compile(
     r"^(?:q_output_(?P<nncf>.+?)(?:_\d+)?|(?P<ort>.+?)(?:_quantized|_QuantizeLinear_Input|(?:_DQ)?_Q[248](?:G\d+)?))$"
@@ -33,7 +33,7 @@ class Quantizer:
 
     Attributes:
         tensor: Name of the tensor; for activations the float tensor that is quantized, where the file has it.
-        kind: ``weight``, ``activation`` or ``bias``.
+        kind: ``weight``, ``activation``, ``bias``, or ``constant`` for a stored operand of an operator that is no layer.
         layer: Name of the first node that uses it; ``op`` is that node's operator.
         op: Operator of ``layer``.
         dtype: Type of the codes, ``int8`` for instance. MatMulNBits stores unsigned codes; with its middle zero point they are

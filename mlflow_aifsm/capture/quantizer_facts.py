@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow_aifsm.capture.float_layers import float_layers
 from mlflow_aifsm.capture.non_linearities import lost_non_linearities
 from mlflow_aifsm.capture.onnx_graph import OnnxFile, opened
-from mlflow_aifsm.capture.quantizer import ACTIVATION, BIAS, WEIGHT, Quantizer
+from mlflow_aifsm.capture.quantizer import ACTIVATION, BIAS, CONSTANT, WEIGHT, Quantizer
 from mlflow_aifsm.capture.quantizers import OUTPUT_SCALE, read
 from mlflow_aifsm.capture.weight_codes import weight_codes
 from mlflow_aifsm.facts import Fact, Finding, Json, measured, not_applicable
@@ -20,7 +20,7 @@ NAMES = ("precision", "scheme", "technique", "granularity", "transformation", "s
 MIXED = "mixed"
 """The word for a kind of tensors among which several hold; exceptions are named beside it."""
 
-PLURALS = {WEIGHT: "weights", ACTIVATION: "activations", BIAS: "bias"}
+PLURALS = {WEIGHT: "weights", ACTIVATION: "activations", BIAS: "bias", CONSTANT: "constants"}
 """How texts and data name each kind of quantized tensor."""
 
 
@@ -62,7 +62,10 @@ def _precision(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
     narrow = {row.label: row.effective_bits for row in rows if row.kind == WEIGHT and row.effective_bits < row.bits}
     fewer = _listed([f"{bits} bits in {label}" for label, bits in narrow.items()])
     text = ", ".join(parts) + (f"; the codes in use need fewer: effective {fewer}" if narrow else "")
-    data: dict[str, Json] = {name: sorted({row.dtype for row in kinds.get(name, [])}) for name in PLURALS.values()}
+    always = (PLURALS[WEIGHT], PLURALS[ACTIVATION], PLURALS[BIAS])
+    data: dict[str, Json] = {
+        name: sorted({row.dtype for row in kinds.get(name, [])}) for name in {**dict.fromkeys(always), **kinds}
+    }
     short = ", ".join(f"{'/'.join(data[name])} {name}" for name in ("weights", "activations") if data[name])
     exceptions = _exceptions(kinds, lambda row: row.dtype)
     data |= {name: found for name, found in (("exceptions", exceptions), ("effective_bits", narrow)) if found}
@@ -210,8 +213,8 @@ def _exceptions(kinds: dict[str, list[Quantizer]], word: Callable[[Quantizer], s
 
 
 def _apart(words: dict[str, str]) -> dict[str, str]:
-    """Words of weights and activations; biases follow from both."""
-    return {name: word for name, word in words.items() if name != PLURALS[BIAS]}
+    """Words of weights and activations; biases follow from both, and constants are no part of what is asked."""
+    return {name: word for name, word in words.items() if name in (PLURALS[WEIGHT], PLURALS[ACTIVATION])}
 
 
 def _short(data: dict[str, str]) -> str:

@@ -18,7 +18,7 @@ from onnx import NodeProto, TensorProto
 from mlflow_aifsm.capture.codes import BYTE, PACKED, axis_of_scales, counted, encoded, unpacked, unpacked_matrix
 from mlflow_aifsm.capture.onnx_graph import MEANINGLESS, OnnxFile, Scope, integer, node_name, opened
 from mlflow_aifsm.capture.onnx_tensors import type_name
-from mlflow_aifsm.capture.quantizer import ACTIVATION, BIAS, WEIGHT, Quantizer
+from mlflow_aifsm.capture.quantizer import ACTIVATION, BIAS, CONSTANT, WEIGHT, Quantizer
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +40,10 @@ INTEGER_WEIGHTS: dict[str, tuple[tuple[int, int | None, int], ...]] = {
 INTEGER_WEIGHTS |= {"DynamicQuantizeMatMul": ((1, 2, 3),), "MatMulIntegerToFloat": ((1, 3, 5),), "QAttention": ((1, 4, 7),)}
 INTEGER_WEIGHTS |= {"DynamicQuantizeLSTM": ((1, 8, 9), (2, 10, 11))}
 """Operators with quantized weights: which inputs are codes, scale (None: in a multiplication behind) and zero point."""
+
+BY_ELEMENT = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Where", "Max", "Min", "Concat", "QLinearAdd", "QLinearMul"})
+BY_ELEMENT |= {"LayerNormalization", "InstanceNormalization", "BatchNormalization", "GroupNormalization", "PRelu"}
+"""Operators whose stored operands are no weights of a layer: a bias of its own, a factor, a table of positions."""
 
 DYNAMIC = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
 """Operators that set the range of their data at run time."""
@@ -138,14 +142,14 @@ def _scale_behind(scope: Scope, node: NodeProto) -> str:
 def _row(site: _Site) -> Quantizer:
     scales, zeros, stored = site.values(site.scale), site.values(site.zero), site.stored
     dtype = _dtype(site)
-    kind = ACTIVATION if stored is None else BIAS if dtype == "int32" else WEIGHT
-    layer = (
-        (node_name(site.node), site.node.op_type) if site.node.op_type not in ("QuantizeLinear", "DequantizeLinear") else None
-    )
+    own = site.node.op_type not in ("QuantizeLinear", "DequantizeLinear")
+    layer, op = (node_name(site.node), site.node.op_type) if own else _layer(site.scope, site.node, site.node.output[0])
+    kind = _stored_kind(dtype, op) if stored is not None else ACTIVATION
     row = Quantizer(
         site.tensor,
         kind,
-        *(layer or _layer(site.scope, site.node, site.node.output[0])),
+        layer,
+        op,
         dtype,
         BITS.get(dtype, BYTE),
         axis=_axis(site.node, scales, stored),
@@ -157,6 +161,10 @@ def _row(site: _Site) -> Quantizer:
     if stored is None or kind != WEIGHT or row.dtype.startswith("float"):
         return row
     return counted(row, encoded(row, site.file.array(stored)))
+
+
+def _stored_kind(dtype: str, op: str) -> str:
+    return BIAS if dtype == "int32" else CONSTANT if op in BY_ELEMENT else WEIGHT
 
 
 def _dtype(site: _Site) -> str:

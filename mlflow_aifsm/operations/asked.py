@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from mlflow_aifsm.facts import Fact, captured
 from mlflow_aifsm.operations.quantization import ACTIVATIONS, WEIGHTS, Dynamic, Static, WeightOnly
@@ -12,41 +12,47 @@ WORDS = {"layer": "layerwise", "channel": "channelwise", "group": "groupwise"}
 """The template's words of granularity."""
 
 
-def asked(config: Static | Dynamic | WeightOnly) -> tuple[Fact, ...]:
-    """``asked.precision``, ``asked.scheme``, ``asked.technique`` and ``asked.granularity`` of ``config``."""
+def asked(config: Static | Dynamic | WeightOnly, *, by_sign: bool = False) -> tuple[Fact, ...]:
+    """``asked.precision``, ``asked.scheme``, ``asked.technique`` and ``asked.granularity`` of ``config``.
+
+    Settings by layer are looked up layer by layer; here they take their part out of the comparison of the whole.
+
+    Args:
+        config: What was asked.
+        by_sign: Whether the backend chooses signed or unsigned activations by the sign of each tensor.
+    """
     if isinstance(config, Static):
-        return _static(config)
+        return _static(config, by_sign=by_sign)
     if isinstance(config, Dynamic):
-        weights = {WEIGHTS: [config.weights]}
-        return _facts(weights, {WEIGHTS: config.scheme}, "integer quantization (dynamic)", {WEIGHTS: WORDS[config.granularity]})
-    types = {WEIGHTS: [f"{'' if config.scheme == 'symmetric' else 'u'}int{config.bits}"]}
-    return _facts(types, {WEIGHTS: config.scheme}, "weight quantization", {WEIGHTS: "groupwise"})
+        words, granularity = {WEIGHTS: config.weights}, {WEIGHTS: WORDS[config.granularity]}
+        return _facts(words, {WEIGHTS: config.scheme}, "integer quantization (dynamic)", granularity)
+    precision = {WEIGHTS: f"{'' if config.scheme == 'symmetric' else 'u'}int{config.bits}"}
+    return _facts(precision, {WEIGHTS: config.scheme}, "weight quantization", {WEIGHTS: "groupwise"})
 
 
-def _static(config: Static) -> tuple[Fact, ...]:
-    precision = {part: sorted(_types(config, part)) for part in (WEIGHTS, ACTIVATIONS)}
+def _static(config: Static, *, by_sign: bool) -> tuple[Fact, ...]:
+    precision, schemes = {WEIGHTS: config.weights, ACTIVATIONS: config.activations}, config.schemes
+    if config.ranges == "max_abs":
+        schemes[ACTIVATIONS] = "symmetric"  # a range from −m to m is, whatever its type
     granularity = {part: WORDS[word] for part, word in config.granularities.items()}
-    schemes = {part: word for part, word in config.schemes.items() if not _differs(config)}
-    return _facts(precision, schemes, "integer quantization (static, QDQ)", granularity)
-
-
-def _types(config: Static, part: str) -> set[str]:
-    given = config.weights if part == WEIGHTS else config.activations
-    return {given, *(str(settings[part]) for settings in config.overrides.values() if part in settings)}
-
-
-def _differs(config: Static) -> bool:
-    """Whether a layer has a scheme of its own: then no one word is asked."""
-    return any("scheme" in settings for settings in config.overrides.values())
+    free = {setting for settings in config.overrides.values() for setting in settings}
+    apart = {"scheme"} | {ACTIVATIONS, WEIGHTS} if "scheme" in free else free
+    loose = {ACTIVATIONS} if by_sign else set()
+    return _facts(precision, schemes, "integer quantization (static, QDQ)", granularity, apart | loose)
 
 
 def _facts(
-    precision: Mapping[str, list[str]], scheme: Mapping[str, str], technique: str, granularity: Mapping[str, str]
+    precision: Mapping[str, str],
+    scheme: Mapping[str, str],
+    technique: str,
+    granularity: Mapping[str, str],
+    loose: Collection[str] = (),
 ) -> tuple[Fact, ...]:
-    parts = {"precision": {part: "/".join(types) for part, types in precision.items()}, "scheme": scheme}
-    parts |= {"granularity": granularity}
-    data = {"precision": dict(precision), "scheme": dict(scheme), "granularity": dict(granularity)}
-    facts = [captured(f"asked.{name}", _text(parts[name]), data[name], source=SOURCE) for name in data if data[name]]
+    """Facts of what was asked; parts of precision and scheme that are ``loose`` are said and not compared."""
+    held = {part: [word] for part, word in precision.items() if part not in loose}
+    schemes = {} if "scheme" in loose else dict(scheme)
+    known = (("precision", precision, held), ("scheme", scheme, schemes), ("granularity", granularity, dict(granularity)))
+    facts = [captured(f"asked.{name}", _text(parts), data or None, source=SOURCE) for name, parts, data in known]
     return (*facts, captured("asked.technique", technique, technique, source=SOURCE))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_aifsm.backends.quantized import Quantized
-from mlflow_aifsm.facts import Fact, Json
+from mlflow_aifsm.facts import Fact, Finding, Json
 from mlflow_aifsm.samples import Samples
 
 Rows = Sequence[Mapping[str, Json]]
@@ -39,6 +39,9 @@ class Outcome:
         facts: Facts of calibration, of what was asked, of recovery.
         tables: Rows by table name.
         reasons: Why layers stay in float, by the name of the node.
+        kept: Those of them that the caller named.
+        overridden: Type and scheme that were asked of single tensors, by tensor.
+        findings: What is wrong with the recovery.
         notes: Sentences for the record.
     """
 
@@ -48,4 +51,7 @@ class Outcome:
     facts: tuple[Fact, ...]
     tables: Mapping[str, Rows] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    overridden: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()

@@ -76,6 +76,23 @@ class Overrides:
                 found[layer.output] = [{"quant_type": given, **symmetric}]
         return found
 
+    @property
+    def asked(self) -> dict[str, dict[str, str]]:
+        """Type and scheme that each tensor shall have."""
+        found: dict[str, dict[str, str]] = {}
+        for layer in self.layers:
+            if WEIGHTS in layer.settings and layer.weight:
+                found[layer.weight] = {"dtype": layer.settings[WEIGHTS]}
+            output = {"dtype": layer.settings.get(ACTIVATIONS, ""), "scheme": layer.settings.get("scheme", "")}
+            if any(output.values()):
+                found[layer.output] = {name: word for name, word in output.items() if word}
+        return found
+
+    @property
+    def methods(self) -> dict[str, str]:
+        """Range estimators other than that of the whole file, by tensor."""
+        return {layer.output: layer.settings["ranges"] for layer in self.layers if "ranges" in layer.settings}
+
     def _grid(self, layer: Layer) -> Grid:
         dtype = layer.settings.get(ACTIVATIONS, self.config.activations)
         scheme = layer.settings.get("scheme", self.config.schemes[ACTIVATIONS])

@@ -11,12 +11,13 @@ import onnx
 from mlflow_aifsm.backends.graph_rewrites import named
 from mlflow_aifsm.backends.quantized import plain, saved
 from mlflow_aifsm.capture.environment import package_fact
-from mlflow_aifsm.capture.onnx_graph import file_set
+from mlflow_aifsm.capture.onnx_graph import file_set, opened
 from mlflow_aifsm.digests import set_digest
 from mlflow_aifsm.facts import Fact, Json, State, captured, not_applicable
 from mlflow_aifsm.hooks.context import record_optimization
 from mlflow_aifsm.operations import float_model, support
 from mlflow_aifsm.operations.configs import BATCH, Onnx
+from mlflow_aifsm.operations.found import looked_up
 from mlflow_aifsm.operations.outcome import Outcome, Task
 from mlflow_aifsm.operations.quantization import NNCF, ORT, Quantization, Static
 from mlflow_aifsm.recording import Recording
@@ -25,9 +26,6 @@ from mlflow_aifsm.samples import Samples
 from mlflow_aifsm.verification.criterion import OPTIMIZATION, Verification
 from mlflow_aifsm.verification.layerwise import layer_facts, layer_sqnr
 from mlflow_aifsm.verification.session import OnnxSession
-
-LISTED = 5
-"""Layers that a sentence names; the table has all."""
 
 
 def quantize(
@@ -137,8 +135,7 @@ def _optimize(log: Recording, given: Path, samples: Samples | None, config: Quan
     session = OnnxSession(given)
     path = _prepared(given)
     asked = getattr(config, "subset_size", 0)
-    size = session.fixed_batch or 1
-    used = samples if samples is None or not asked else samples.first(-(-asked // size) * size)
+    used = None if samples is None else _whole(samples.first(asked) if asked else samples, session.fixed_batch or 1)
     done = support.method(config)(Task(path, used, asked or (used.count if used else 0)), config)
     log.call(
         "quantization.call",
@@ -158,7 +155,12 @@ def _optimize(log: Recording, given: Path, samples: Samples | None, config: Quan
     log.add(captured("size.ratio", f"{after / before:.2f} of {before:,} bytes", after / before, source="both files"))
     log.note(*done.notes)
     log.tables(done.tables)
-    log.add(*_partial(log, done), *_untouched(log, done))
+    log.add(*looked_up(log.facts, opened(done.quantized.path), done, log.table("quantizers")), *_untouched(log, done))
+
+
+def _whole(samples: Samples, size: int) -> Samples:
+    """The samples that fill batches of ``size``, the number that the model fixes: tools drop the rest, or pad it."""
+    return samples if size == 1 else samples.first(max(samples.count // size, 1) * size)
 
 
 def _prepared(path: Path) -> Path:
@@ -182,18 +184,6 @@ def _told(config: Quantization) -> str:
     given = {setting.name: getattr(config, setting.name) for setting in fields(config)}
     said = ", ".join(f"{name}={value!r}" for name, value in given.items() if value != getattr(usual, name))
     return f"{type(config).__name__}({said})"
-
-
-def _partial(log: Recording, done: Outcome) -> list[Fact]:
-    """``recovery.partial`` as it was found on the file, with the reason for each layer that stays in float."""
-    fact = log.facts.get("recovery.partial")
-    if fact is None or fact.state is not State.MEASURED:
-        return []
-    left = [str(name) for name in fact.value.data or []]
-    known = [f"{name}: {done.reasons[name]}" for name in left if name in done.reasons]
-    others = [name for name in left if name not in done.reasons]
-    known += [f"{', '.join(others[:LISTED])}: left by {done.framework}"] if others else []
-    return [replace(fact, value=replace(fact.value, text=f"{fact.value.text}. Why: {'; '.join(known)}"))] if known else []
 
 
 def _untouched(log: Recording, done: Outcome) -> list[Fact]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mlflow_aifsm.backends.quantized import Quantized
+from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Finding, captured
 from mlflow_aifsm.operations.bias_correction import Corrected, corrected
 from mlflow_aifsm.operations.judgement import Judge, Judgement
@@ -51,6 +52,7 @@ class Recovered:
     quantized: Quantized
     facts: tuple[Fact, ...]
     reasons: dict[str, str]
+    findings: tuple[Finding, ...] = ()
     note: str = ""
 
 
@@ -76,6 +78,7 @@ class Recovery:
         """The file that meets what was asked, ``asked_float`` being in float in any case."""
         if self.config.accuracy_target is None:
             candidate = self._candidate(asked_float)
+            self._check_steady()
             return Recovered(candidate.quantized, (self._bias_fact(candidate),), {})
         with progress("ranking layers") as shown:
             few = Judge(self.reference, self.samples.first(RANKING))
@@ -83,8 +86,15 @@ class Recovery:
         target = self.config.accuracy_target
         kept = kept_in_float(order, lambda more: self._candidate((*asked_float, *more)), _path, self._judge, target)
         reasons = {one.layer: f"accuracy_target: {one.sqnr_db:.1f} dB where it alone is quantized" for one in kept.layers}
-        fact = self._bias_fact(kept.made)
-        return Recovered(kept.made.quantized, (replace(fact, findings=_missed(kept, target)),), reasons, _tried(kept, target))
+        self._check_steady()
+        facts, findings = (self._bias_fact(kept.made),), missed(kept.judgement, len(kept.layers), target)
+        return Recovered(kept.made.quantized, facts, reasons, findings, _tried(kept, target))
+
+    def _check_steady(self) -> None:
+        """Refuses decisions that rest on passes over different samples."""
+        if self.samples.unsteady and (self.config.bias_correction or self.config.accuracy_target is not None):
+            expected = "the same samples in the same order each time, because they are read several times"
+            raise InputError("the calibration data change from pass to pass", expected=expected, remedy="shuffle=False")
 
     @cached_property
     def _judge(self) -> Judge:
@@ -109,6 +119,8 @@ class Recovery:
             text, short = "No bias correction: ONNX Runtime's quantizer has none (its default)", "none"
         elif change is None:
             text, short = "No bias correction" + (", as asked" if asked is False else ""), "none"
+        elif not change.layers:
+            text, short = "No bias correction: no quantized layer has a bias", "none"
         else:
             tool = f"mlflow-aifsm {version('mlflow-aifsm')}"
             largest, layer = change.largest
@@ -130,10 +142,18 @@ def _tried(kept: Kept[Candidate], target: float) -> str:
     return f"Layers kept in float for accuracy_target {target:g}, judged on the calibration samples: {tries}."
 
 
-def _missed(kept: Kept[Candidate], target: float) -> tuple[Finding, ...]:
-    if kept.met:
+def missed(judgement: Judgement, in_float: int, target: float) -> tuple[Finding, ...]:
+    """The finding that a file does not meet a target of accuracy on the calibration samples; none if it does.
+
+    Args:
+        judgement: What the file does.
+        in_float: Number of its layers that stay in float.
+        target: Largest drop, ratio in (0, 1).
+    """
+    if judgement.drop is not None and judgement.drop <= target:
         return ()
-    drop = kept.judgement.drop
-    measured = "outputs that decide nothing" if drop is None else f"{drop:.4f} with {len(kept.layers)} layers in float"
+    measured = (
+        "outputs that decide nothing" if judgement.drop is None else f"{judgement.drop:.4f} with {in_float} layers in float"
+    )
     effect = "the accuracy that was asked for is not reached on the calibration samples"
     return (Finding("accuracy_target_missed", asked=f"a drop of at most {target:g}", measured=measured, effect=effect),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ class Sensitivity:
 
 @dataclass(frozen=True, slots=True)
 class Kept(Generic[Made]):
-    """What was made with the fewest layers in float that meet the target, or with all of them.
+    """What was made with the fewest layers in float of those tries that meet the target, or with all but one.
 
     Attributes:
         made: The result of the last try.
@@ -47,13 +48,15 @@ def ranked(
 
     Args:
         layers: Names of the layers.
-        alone: Makes the file in which only the named layer is quantized.
+        alone: Makes the file in which only the named layer is quantized, in a folder of its own, which is removed.
         judge: Judges it, on few samples: the ranking needs no more.
         progress: Called with the layers done and their number.
     """
     found = []
     for number, layer in enumerate(layers, 1):
-        found.append(Sensitivity(layer, judge.judge(alone(layer)).sqnr_db))
+        path = alone(layer)
+        found.append(Sensitivity(layer, judge.judge(path).sqnr_db))
+        shutil.rmtree(path.parent, ignore_errors=True)
         if progress is not None:
             progress(number, len(layers))
     # sorted() is stable: of equals, the one nearer to the inputs comes first

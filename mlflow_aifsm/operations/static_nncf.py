@@ -16,16 +16,17 @@ from mlflow_aifsm.calibration.facts import clip_fact, distributions, method_fact
 from mlflow_aifsm.calibration.observer import Observation, observe
 from mlflow_aifsm.calibration.reading import Reading
 from mlflow_aifsm.calibration.statistics import Grid
+from mlflow_aifsm.capture import float_layers, quantizers
 from mlflow_aifsm.capture.activations import activations
 from mlflow_aifsm.capture.layer_names import selected
 from mlflow_aifsm.capture.onnx_graph import opened
-from mlflow_aifsm.errors import OptimizationError
-from mlflow_aifsm.facts import Fact, captured
+from mlflow_aifsm.capture.quantizer import ACTIVATION
+from mlflow_aifsm.facts import Fact, Finding, captured
 from mlflow_aifsm.operations.asked import asked
 from mlflow_aifsm.operations.judgement import Judge
 from mlflow_aifsm.operations.outcome import Outcome, Task
 from mlflow_aifsm.operations.quantization import ACTIVATIONS, WEIGHTS, Static
-from mlflow_aifsm.operations.recovery import BIAS
+from mlflow_aifsm.operations.recovery import BIAS, missed
 from mlflow_aifsm.operations.verbatim import NNCF_PACKAGES, nncf_bias, samples_of
 from mlflow_aifsm.progress import progress
 from mlflow_aifsm.verification.session import OnnxSession
@@ -52,56 +53,90 @@ def quantize(task: Task, config: Static) -> Outcome:
     """
     kept = selected(opened(task.path), config.keep_float, "keep_float")
     reasons = {name: f"keep_float names it ({pattern})" for pattern, names in kept.items() for name in names}
-    reading = Reading(samples_of(task), OnnxSession(task.path))
-    done, bias = _best(task, config, tuple(reasons), reading)
-    framework = f"NNCF {version('nncf')}"
-    if config.ranges in NATIVE:
-        return Outcome(
-            done, framework, NNCF_PACKAGES, (_native(task, config, done, reading), bias, *asked(config)), reasons=reasons
-        )
-    seen = _observed(task, config)
-    path, written = with_ranges(done.path, {name: (one.low, one.high) for name, one in seen.estimates.items()})
-    estimates = {name: one for name, one in seen.estimates.items() if name in written}
-    if not estimates:
-        raise OptimizationError("nncf placed no quantizer of an activation", expected="a layer that it quantizes")
-    facts = (*_ours(task, config, seen, estimates), bias, *asked(config))
-    tables = {"calibration": table(estimates), "distributions": distributions(seen.observation, estimates)}
-    return Outcome(replace(done, path=path), framework, NNCF_PACKAGES, facts, tables, reasons)
+    making = _Making(task, config, tuple(reasons), _observed(task, config))
+    done, bias = making.best()
+    estimates = making.held(done.path)
+    facts = (*_calibration(task, config, making, estimates), bias, *asked(config, by_sign=True))
+    tables = {"calibration": table(estimates), "distributions": distributions(making.seen.observation, estimates)}
+    framework, findings = f"NNCF {version('nncf')}", making.findings(done.path)
+    return Outcome(done, framework, NNCF_PACKAGES, facts, tables, reasons, tuple(reasons), findings=findings)
 
 
 @dataclass(frozen=True, slots=True)
 class _Observed:
     observation: Observation
     estimates: dict[str, Estimate]
+    standing: Mapping[str, str]
 
 
-def _best(task: Task, config: Static, in_float: tuple[str, ...], reading: Reading) -> tuple[Quantized, Fact]:
-    """The file with or without NNCF's bias correction, or the better one of both on the calibration samples."""
-    if config.bias_correction != "auto":
-        done = _made(task, config, in_float, reading, correct=config.bias_correction is not False)
-        return done, nncf_bias(done)
-    judge = Judge(task.path, samples_of(task))
-    both = {word: _made(task, config, in_float, reading, correct=word == "with") for word in ("with", "without")}
-    judged = {word: judge.judge(done.path) for word, done in both.items()}
-    chosen = min(judged, key=lambda word: judged[word].rank)
-    fact = nncf_bias(both[chosen])
-    compared = "; ".join(f"{word} it {judgement.text}" for word, judgement in judged.items())
-    data = {"asked": "auto", "judged": {word: judgement.data for word, judgement in judged.items()}}
-    text = f"{fact.value.text}; measured on the calibration samples, {compared}"
-    return both[chosen], captured(BIAS, text, data, source=fact.source.origin, short=fact.value.brief)
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """Makes files of one task with NNCF, each with the ranges that were asked for."""
 
+    task: Task
+    config: Static
+    in_float: tuple[str, ...]
+    seen: _Observed
 
-def _made(task: Task, config: Static, in_float: tuple[str, ...], reading: Reading, *, correct: bool) -> Quantized:
-    keywords = _keywords(config, in_float, correct=correct)
-    keywords["subset_size"] = -(-config.subset_size // (OnnxSession(task.path).fixed_batch or 1))  # NNCF counts batches
-    if config.accuracy_target is None:
-        return nncf.quantize(task.path, reading, keywords)
-    judge = Judge(task.path, samples_of(task))
+    def best(self) -> tuple[Quantized, Fact]:
+        """The file with or without NNCF's bias correction, or the better one of both on the calibration samples."""
+        if self.config.bias_correction != "auto":
+            done = self._made(correct=self.config.bias_correction is not False)
+            return done, self._bias(done)
+        judge = self._judge()
+        both = {word: self._made(correct=word == "with") for word in ("with", "without")}
+        judged = {word: judge.judge(done.path) for word, done in both.items()}
+        chosen = min(judged, key=lambda word: judged[word].rank)
+        fact = self._bias(both[chosen])
+        compared = "; ".join(f"{word} it {judgement.text}" for word, judgement in judged.items())
+        data = {"asked": "auto", "judged": {word: judgement.data for word, judgement in judged.items()}}
+        text = f"{fact.value.text}; measured on the calibration samples, {compared}"
+        return both[chosen], captured(BIAS, text, data, source=fact.source.origin, short=fact.value.brief)
 
-    def accuracy(path: Path) -> float:
-        return 1 - (judge.judge(path).drop or 0.0)
+    def findings(self, path: Path) -> tuple[Finding, ...]:
+        """Whether the file misses the target of accuracy on the calibration samples."""
+        target = self.config.accuracy_target
+        if target is None:
+            return ()
+        file = opened(path)
+        left = float_layers.float_layers(file, quantizers.read(file))[0].value.data or []
+        return missed(self._judge().judge(path), len(left), target)
 
-    return nncf.controlled(task.path, reading, accuracy, config.accuracy_target, keywords)
+    def held(self, path: Path) -> dict[str, Estimate]:
+        """Those estimates that a quantizer with one scale holds in the file."""
+        rows = [row for row in quantizers.read(path) if row.kind == ACTIVATION and len(row.scale) == 1]
+        names = {row.label for row in rows} | {self.seen.standing.get(row.label, "") for row in rows}
+        return {name: one for name, one in self.seen.estimates.items() if name in names}
+
+    def _judge(self) -> Judge:
+        return Judge(self.task.path, samples_of(self.task))
+
+    def _bias(self, done: Quantized) -> Fact:
+        fact = nncf_bias(done)
+        if self.config.ranges in NATIVE or fact.value.brief == "none":
+            return fact
+        return replace(fact, value=replace(fact.value, text=f"{fact.value.text}, computed for NNCF's own ranges"))
+
+    def _made(self, *, correct: bool) -> Quantized:
+        """A file as NNCF makes it, and with our ranges written into it where it has no such estimator."""
+        keywords = _keywords(self.config, self.in_float, correct=correct)
+        size = OnnxSession(self.task.path).fixed_batch or 1
+        keywords["subset_size"] = -(-self.config.subset_size // size)  # NNCF counts batches
+        reading = Reading(samples_of(self.task), OnnxSession(self.task.path))
+        if self.config.accuracy_target is None:
+            return self._ranged(nncf.quantize(self.task.path, reading, keywords))
+        judge = self._judge()
+
+        def accuracy(path: Path) -> float:
+            return 1 - (judge.judge(path).drop or 0.0)
+
+        return self._ranged(nncf.controlled(self.task.path, reading, accuracy, self.config.accuracy_target, keywords))
+
+    def _ranged(self, done: Quantized) -> Quantized:
+        if self.config.ranges in NATIVE:
+            return done
+        path, _ = with_ranges(done.path, {name: (one.low, one.high) for name, one in self.seen.estimates.items()})
+        return replace(done, path=path)
 
 
 def _keywords(config: Static, in_float: tuple[str, ...], *, correct: bool) -> dict[str, Any]:
@@ -119,36 +154,28 @@ def _keywords(config: Static, in_float: tuple[str, ...], *, correct: bool) -> di
     }
 
 
-def _native(task: Task, config: Static, done: Quantized, reading: Reading) -> Fact:
-    samples = samples_of(task)
-    phrase = f"{words(config.ranges, _grid(config), config.percentile)}; found by NNCF"
-    source = f"arguments of {done.function}, and the samples it read"
-    return method_fact(
-        phrase, config.ranges, reading.seen, samples, task.asked, preprocess=samples.preprocessing, source=source
-    )
-
-
 def _observed(task: Task, config: Static) -> _Observed:
     found = activations(task.path, onnxruntime.QUANTIZABLE)
     with progress("calibrating") as shown:
         observation = observe(task.path, found.observed, samples_of(task), shown)
-    return _Observed(observation, estimate(observation, config.ranges, _grid(config), config.percentile))
+    return _Observed(observation, estimate(observation, config.ranges, _grid(config), config.percentile), found.standing)
 
 
-def _ours(task: Task, config: Static, seen: _Observed, estimates: Mapping[str, Estimate]) -> tuple[Fact, ...]:
+def _calibration(task: Task, config: Static, making: _Making, estimates: Mapping[str, Estimate]) -> tuple[Fact, ...]:
     samples, phrase = samples_of(task), words(config.ranges, _grid(config), config.percentile)
-    return (
-        method_fact(
-            f"{phrase}; NNCF has no such estimator, so the ranges were written into the file that it placed",
-            config.ranges,
-            seen.observation.seen,
-            samples,
-            task.asked,
-            preprocess=samples.preprocessing,
-            estimates=estimates,
-        ),
-        clip_fact(estimates),
+    how = "found by NNCF; the table has this tool's own, by the same definition"
+    if config.ranges not in NATIVE:
+        how = "NNCF has no such estimator, so the ranges were written into the file that it placed"
+    fact = method_fact(
+        f"{phrase}; {how}",
+        config.ranges,
+        making.seen.observation.seen,
+        samples,
+        task.asked,
+        preprocess=samples.preprocessing,
+        estimates=estimates,
     )
+    return (fact, clip_fact(estimates)) if estimates else (fact,)
 
 
 def _grid(config: Static) -> Grid:

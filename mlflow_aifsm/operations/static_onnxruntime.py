@@ -24,17 +24,18 @@ from mlflow_aifsm.capture.activations import activations
 from mlflow_aifsm.capture.layer_names import selected
 from mlflow_aifsm.capture.onnx_graph import opened
 from mlflow_aifsm.capture.quantizer import ACTIVATION
-from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Json
 from mlflow_aifsm.operations.asked import asked
 from mlflow_aifsm.operations.outcome import Outcome, Task
 from mlflow_aifsm.operations.overrides import LEVELS, Overrides, overrides_of
 from mlflow_aifsm.operations.quantization import ACTIVATIONS, WEIGHTS, Static
 from mlflow_aifsm.operations.recovery import Recovery
+from mlflow_aifsm.operations.verbatim import samples_of
 from mlflow_aifsm.progress import progress
 from mlflow_aifsm.samples import Samples
 
 PACKAGES = ("onnxruntime", "onnx")
+HANDED = "ranges handed to ONNX Runtime by its calibration cache"
 
 
 def quantize(task: Task, config: Static) -> Outcome:
@@ -44,17 +45,27 @@ def quantize(task: Task, config: Static) -> Outcome:
         InputError: If samples are missing or do not fit, or a pattern names no layer.
         OptimizationError: If ONNX Runtime refuses.
     """
-    if task.samples is None:
-        raise InputError("no calibration data", expected="data for static quantization", remedy="pass data=, or use Dynamic()")
-    placement = Placement.of(task.path, task.samples, config)
-    recovered = Recovery(config, placement.made, task.path, task.samples, placement.layers).run(placement.asked_float)
+    samples = samples_of(task)
+    placement = Placement.of(task.path, samples, config)
+    recovered = Recovery(config, placement.made, task.path, samples, placement.layers).run(placement.asked_float)
     estimates = placement.used(recovered.quantized.path)
     facts = (*_calibration(task, config, placement, estimates), *asked(config), *recovered.facts)
     tables = {"calibration": table(estimates), "distributions": distributions(placement.observation, estimates)}
     reasons = {**recovered.reasons, **placement.reasons}
     framework = f"ONNX Runtime {version('onnxruntime')}"
     notes = (recovered.note,) if recovered.note else ()
-    return Outcome(recovered.quantized, framework, PACKAGES, facts, tables, reasons, notes)
+    return Outcome(
+        recovered.quantized,
+        framework,
+        PACKAGES,
+        facts,
+        tables,
+        reasons,
+        placement.asked_float,
+        placement.overrides.asked,
+        recovered.findings,
+        notes,
+    )
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,8 @@ class Placement:
         file = opened(path)
         kept = selected(file, config.keep_float, "keep_float")
         overrides = overrides_of(file, config)
-        found = activations(path, onnxruntime.QUANTIZABLE)
+        named = {name for names in kept.values() for name in names}
+        found = activations(path, onnxruntime.QUANTIZABLE, named)
         with progress("calibrating") as shown:
             observation = observe(path, found.observed, samples, shown)
         return Placement(path, config, observation, found.standing, found.outputs, kept, overrides)
@@ -153,19 +165,22 @@ def _grid(dtype: str, scheme: str) -> Grid:
 
 
 def _calibration(task: Task, config: Static, placement: Placement, estimates: dict[str, Estimate]) -> tuple[Fact, ...]:
-    if task.samples is None:
-        return ()
+    samples = samples_of(task)
     grid, seen = _grid(config.activations, config.schemes[ACTIVATIONS]), placement.observation.seen
     parameters: dict[str, Json] = {"levels": grid.levels, "symmetric": grid.symmetric}
     parameters |= {"percentile": config.percentile} if config.ranges == "percentile" else {}
-    phrase = f"{words(config.ranges, grid, config.percentile)}; ranges handed to ONNX Runtime by its calibration cache"
+    others = {name: method for name, method in placement.overrides.methods.items() if method != config.ranges}
+    parts = [words(config.ranges, grid, config.percentile)]
+    parts += [f"{method} in {name}, as overrides say" for name, method in others.items()]
+    parameters |= {"overrides": others} if others else {}
+    phrase = "; ".join((*parts, HANDED)) if estimates else "; ".join((*parts, "no activation of the file has a quantizer"))
     fact = method_fact(
         phrase,
         config.ranges,
         seen,
-        task.samples,
+        samples,
         task.asked,
-        preprocess=task.samples.preprocessing,
+        preprocess=samples.preprocessing,
         estimates=estimates,
         parameters=parameters,
     )

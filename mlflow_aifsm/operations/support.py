@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.errors import InputError, OptimizationError
 from mlflow_aifsm.operations.outcome import Outcome, Task
 from mlflow_aifsm.operations.quantization import ACTIVATIONS, NNCF, ORT, WEIGHTS, Dynamic, Quantization, Static, WeightOnly
 
@@ -131,7 +131,7 @@ def check(config: Quantization) -> None:
 
 
 def method(config: Quantization) -> Method:
-    """What does it, after a look at the model; frameworks are imported only now."""
+    """What does it, with a look at the model before and at the file after; frameworks are imported only now."""
     from mlflow_aifsm.operations import static_nncf, static_onnxruntime, uncalibrated, verbatim
 
     methods: dict[type, Method] = {
@@ -145,7 +145,9 @@ def method(config: Quantization) -> Method:
 
     def checked(task: Task, config: Any) -> Outcome:
         check_model(task.path, config)
-        return methods[type(config)](task, config)
+        made = methods[type(config)](task, config)
+        _check_file(made)
+        return made
 
     return checked
 
@@ -156,19 +158,36 @@ def check_model(path: Path, config: Quantization) -> None:
     Raises:
         InputError: If it is one of these.
     """
-    from mlflow_aifsm.capture.float_layers import INTEGER_LAYERS, WEIGHT_ONLY_LAYERS
-    from mlflow_aifsm.capture.onnx_graph import initializers, node_name, nodes, read
+    from mlflow_aifsm.capture.onnx_graph import initializers, read
 
-    model, quantizers = read(path), {"QuantizeLinear", "DequantizeLinear", *INTEGER_LAYERS, *WEIGHT_ONLY_LAYERS}
-    if found := next((node for node in nodes(model) if node.op_type in quantizers), None):
-        got = f"{found.op_type} '{node_name(found)}'"
-        raise InputError(f"{path.name} is quantized already", got=got, expected="a file that computes with floats")
+    model = read(path)
+    if found := _quantizer(model):
+        raise InputError(f"{path.name} is quantized already", got=found, expected="a file that computes with floats")
     half = next((tensor.name for tensor in initializers(model) if tensor.data_type == HALF), "")
     if half and isinstance(config, Static | Dynamic):
         remedy = "freeze it in float32, or ask for WeightOnly() or ORT()"
         raise InputError(
             f"weights of {path.name} are in half precision", got=f"float16 in {half}", expected="float32", remedy=remedy
         )
+
+
+def _check_file(made: Outcome) -> None:
+    from mlflow_aifsm.capture.onnx_graph import read
+
+    if not _quantizer(read(made.quantized.path)):
+        kept = f"{len(made.reasons)} nodes kept in float" if made.reasons else "no layer that it knows"
+        raise OptimizationError(
+            f"{made.quantized.function} quantized nothing", got=kept, expected="at least one quantized layer"
+        )
+
+
+def _quantizer(model: Any) -> str:
+    """The first node of a graph that shows that it is quantized; empty if there is none."""
+    from mlflow_aifsm.capture.float_layers import INTEGER_LAYERS, WEIGHT_ONLY_LAYERS
+    from mlflow_aifsm.capture.onnx_graph import node_name, nodes
+
+    known = {"QuantizeLinear", "DequantizeLinear", *INTEGER_LAYERS, *WEIGHT_ONLY_LAYERS}
+    return next((f"{node.op_type} '{node_name(node)}'" for node in nodes(model) if node.op_type in known), "")
 
 
 def _told(asked: Cell) -> str:

@@ -46,6 +46,8 @@ def quantize_nncf(task: Task, config: NNCF) -> Outcome:
     keywords["subset_size"] = -(-config.subset_size // (session.fixed_batch or 1))  # NNCF counts batches
     done = nncf.quantize(task.path, reading, keywords)
     words, short = nncf.estimator(done.arguments)
+    if session.fixed_batch not in (None, 1):
+        words += f"; a sample is a batch of {session.fixed_batch} here, which the model fixes"
     facts = (_method(task, reading, words, short, done), nncf_bias(done))
     return Outcome(done, f"NNCF {version('nncf')}", NNCF_PACKAGES, facts)
 
@@ -65,7 +67,9 @@ def quantize_ort(task: Task, config: ORT) -> Outcome:
     done = onnxruntime.static(task.path, reading, keywords)
     asked = str(done.arguments["calibrate_method"])
     short, words = METHODS.get(asked, (asked.lower(), asked))
-    found = _checked(task, done, short) if short != "min_max" else None
+    options = {name: value for name, value in (config.extra_options or {}).items() if name.startswith("Calib")}
+    words += f", with {', '.join(f'{name}={value}' for name, value in options.items())}" if options else ""
+    found = _checked(task, done, short) if short != "min_max" or options else None
     bias = captured(
         "recovery.bias_correction",
         "No bias correction: ONNX Runtime's quantizer has none",

@@ -1,7 +1,7 @@
 """The same MobileNetV2 quantized in six ways, judged alike: ``python tests/benchmarks/mobilenet.py --weights FILE``.
 
-ImageNet weights, the example's crops: 144 to calibrate with, two sets of 360 to judge by agreement with the float model. Times
-are ratios to the float file, both timed in turn in one process; of several timings the median and the range. It prints Markdown.
+ImageNet weights, the example's crops: 144 to calibrate with, two sets of 360 to judge by agreement with the float model.
+Speed is a ratio to the float file, both timed in turn in one process: median and range of several timings. It prints Markdown.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ REQUIRED = {
     "record edited",
     "verified model replaced",
     "verification data reused for calibration",
+    "calibrated on one sample",
+    "calibrated on one class",
 }
 ARCHITECTURES = {"convolution", "residual", "recurrent", "attention", "multilayer perceptron"}
 

@@ -58,10 +58,16 @@ class Trained:
 
 
 @cache
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's digits ``[n, 1, 8, 8]``, float32 in [0, 1], and their labels."""
+    images, labels = load_digits(return_X_y=True)
+    return (images / 16).astype(np.float32).reshape(-1, 1, 8, 8), labels
+
+
+@cache
 def small() -> Trained:
     """``SmallNet`` after two epochs, frozen with a dynamic batch axis; weights carry the names of its modules."""
-    images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype(np.float32).reshape(-1, 1, 8, 8)
+    images, labels = digits()
     torch.manual_seed(0)
     model, inputs, targets = SmallNet(), torch.from_numpy(images[:1200]), torch.from_numpy(labels[:1200])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.005)

@@ -1,4 +1,4 @@
-"""The smallest honest quantization: NNCF called as asked, and the file measured."""
+"""``quantize``: what it takes, what it refuses, and the file measured; tools called as asked."""
 
 from __future__ import annotations
 
@@ -50,6 +50,23 @@ def test_the_log_says_what_the_file_holds(digits: Digits, frozen: aifsm.Result) 
     assert int8.verification is not None
     assert int8.verification.passed
     assert int8.record.gaps == ()
+
+
+def test_without_a_word_all_layers_run_in_integers_on_onnx_runtime(digits: Digits, frozen: aifsm.Result) -> None:
+    int8 = aifsm.quantize(frozen, digits.images[:300])
+    assert value(int8, "aifsm.ptq.framework").startswith("ONNX Runtime ")
+    assert int8.record.entries["aifsm.ptq.additional"].value.data["arguments"]["per_channel"] is True
+    assert int8.record.entries["aifsm.calibration.method"].value.brief == "mean_min_max"
+    assert mlflow.get_run(int8.run_id).data.metrics["aifsm.integer_ops_ratio"] == 1
+    assert int8.findings == ()
+
+
+def test_a_module_is_frozen_on_the_way_with_a_log_of_its_own(digits: Digits) -> None:
+    int8 = aifsm.quantize(digits.model, digits.images[:40], aifsm.Static(subset_size=40), verified_model="digits_1")
+    tags = mlflow.get_run(int8.run_id).data.tags
+    assert tags["aifsm.conversion.log_id"].startswith("digits_1-MC-")
+    assert value(int8, "aifsm.optimization.input_id") == tags["aifsm.conversion.log_id"]
+    assert int8.record.input_sha256 == tags["aifsm.conversion.output_sha256"]
 
 
 def test_rows_that_do_not_apply_say_why_and_what_was_measured(digits: Digits, frozen: aifsm.Result) -> None:
@@ -116,9 +133,11 @@ def test_a_model_is_taken_however_it_is_named(digits: Digits, frozen: aifsm.Resu
 
 def test_what_cannot_be_quantized_is_refused_before_a_run_starts(digits: Digits, experiment: str) -> None:
     with pytest.raises(InputError, match="cannot quantize this model"):
-        aifsm.quantize(digits.model, digits.images)
+        aifsm.quantize(digits.images, digits.images)
+    with pytest.raises(InputError, match="cannot do this"):
+        aifsm.quantize(digits.model, digits.images, aifsm.Static(granularity="group"))
     archive = aifsm.freeze(digits.model, digits.example, aifsm.Pt2(), verified_model="digits_1")
-    with pytest.raises(InputError, match="is a pt2 archive, no ONNX file"):
+    with pytest.raises(InputError, match="delivered model.pt2; expected an ONNX file"):
         aifsm.quantize(archive, digits.images)
     with pytest.raises(InputError, match="subset_size"):
         aifsm.NNCF(subset_size=0)
@@ -132,6 +151,26 @@ def test_what_nncf_refuses_is_one_line_and_a_failed_log(digits: Digits, frozen: 
     assert "\n" not in str(caught.value)
     failed = [run for run in mlflow.MlflowClient().search_runs([experiment]) if run.info.status == "FAILED"]
     assert [run.data.tags["aifsm.optimization.status"] for run in failed] == ["failed"]
+
+
+def test_unnamed_nodes_get_names_that_keep_float_can_use(digits: Digits, frozen: aifsm.Result) -> None:
+    model = onnx.load(frozen.path)
+    for node in model.graph.node:
+        node.name = ""
+    config = aifsm.Static(subset_size=40, keep_float=("Gemm_*",))
+    int8 = aifsm.quantize(model, digits.images[:40], config, verified_model="digits_1")
+    (left,) = int8.record.entries["aifsm.recovery.partial"].value.data
+    assert left.startswith("Gemm_")
+
+
+def test_ort_gets_its_own_keywords_verbatim_and_entropy_that_is_none_is_found(digits: Digits, frozen: aifsm.Result) -> None:
+    config = aifsm.ORT(
+        weight_type="QUInt8", activation_type="QUInt8", calibrate_method="Entropy", op_types_to_quantize=["Conv"]
+    )
+    result = aifsm.quantize(frozen, digits.images[:40], config)
+    assert result.record.entries["aifsm.ptq.precision"].value.data["weights"] == ["uint8"]
+    assert result.record.entries["aifsm.recovery.partial"].state is State.MEASURED
+    assert [finding.code for finding in result.findings] == ["calibration_not_as_claimed"]
 
 
 def test_the_same_call_twice_delivers_the_same_bytes(digits: Digits, frozen: aifsm.Result) -> None:

@@ -117,7 +117,9 @@ def test_layers_kept_by_name_and_by_target_have_their_own_reasons(uneven: tuple[
 @pytest.mark.slow
 def test_nncf_takes_out_quantizers_until_the_target_is_met(uneven: tuple[Path, np.ndarray, np.ndarray]) -> None:
     path, data, labels = uneven
-    outcome = done(target(0.02, backend="nncf"), path, Data(data, labels=labels), 200)
+    outcome = done(
+        Static(ranges="min_max", subset_size=40, accuracy_target=0.02, backend="nncf"), path, Data(data, labels=labels), 40
+    )
     after = Judge(path, Samples.of(Data(data, labels=labels))).judge(outcome.quantized.path)
     assert outcome.quantized.function == "nncf.quantize_with_accuracy_control"
     assert after.drop is not None

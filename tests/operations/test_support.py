@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.errors import InputError, OptimizationError
 from mlflow_aifsm.fill import agrees
 from mlflow_aifsm.operations import support
 from mlflow_aifsm.operations.outcome import Outcome
@@ -186,3 +186,19 @@ def test_what_is_quantized_already_is_refused(config: Asked) -> None:
     for other in (Static(), Static(backend="nncf"), Dynamic(), WeightOnly()):
         with pytest.raises(InputError, match="quantized already"):
             done(other, again)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Static(keep_float="*"),
+        Static(keep_float="*", bias_correction="auto"),
+        Static(keep_float="*", backend="nncf", subset_size=8),
+        Dynamic(keep_float=("Conv", "head")),
+        WeightOnly(keep_float="head"),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_file_without_a_single_quantizer_is_not_delivered(config: Asked) -> None:
+    with pytest.raises(OptimizationError, match=r"quantized nothing; got \d+ nodes kept in float"):
+        done(config)
