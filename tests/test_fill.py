@@ -104,16 +104,27 @@ def test_int8_where_int4_was_asked_is_a_finding() -> None:
     assert (codes(same), same.asked) == ([], asked.value)
 
 
-def test_only_what_was_measured_contradicts_what_was_asked() -> None:
+def test_only_what_was_looked_at_contradicts_what_was_asked() -> None:
     asked = captured("asked.precision", "int4", "int4", source="call")
-    for fact in (
-        not_recorded("quantizers.precision", "no file"),
-        not_applicable("quantizers.precision", "no quantizer", source=FILE),
-    ):
-        found = entry("aifsm.ptq.precision", fact, asked)
-        assert (codes(found), found.asked) == ([], asked.value)
+    found = entry("aifsm.ptq.precision", not_recorded("quantizers.precision", "no file"), asked)
+    assert (codes(found), found.asked) == ([], asked.value)
     unsaid = captured("asked.precision", "the quantizer's default", source="call")
     assert codes(entry("aifsm.ptq.precision", measured("quantizers.precision", "int8", "int8", source=FILE), unsaid)) == []
+
+
+def test_a_file_with_nothing_quantized_contradicts_what_was_asked() -> None:
+    asked = captured("asked.precision", "int4", "int4", source="call")
+    found = entry("aifsm.ptq.precision", not_applicable("quantizers.precision", "no quantizer among 3 nodes", source=FILE), asked)
+    assert codes(found) == ["asked_not_found"]
+    assert found.findings[0].measured == "no quantizer among 3 nodes"
+
+
+def test_of_a_mapping_only_the_asked_parts_are_compared() -> None:
+    assert agrees("subset", {"weights": ["int8"]}, {"weights": ["int8"], "bias": ["int32"]})
+    assert not agrees("subset", {"weights": ["int8"]}, {"weights": ["int4", "int8"]})
+    assert not agrees("subset", {"weights": ["int8"]}, {"activations": ["int8"]})
+    assert agrees("subset", {"activations": "asymmetric"}, {"activations": "symmetric", "either": ["activations"]})
+    assert not agrees("subset", "int4", {"weights": ["int4"]})
 
 
 @pytest.mark.parametrize(

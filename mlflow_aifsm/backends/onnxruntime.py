@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -38,7 +37,7 @@ from mlflow_aifsm.backends.graph_rewrites import (
 )
 from mlflow_aifsm.backends.quantized import Quantized, differing, failed, plain, resolved, saved
 from mlflow_aifsm.backends.silence import Filter, silent, told
-from mlflow_aifsm.capture.onnx_graph import file_set
+from mlflow_aifsm.capture.frozen import copied
 from mlflow_aifsm.errors import InputError
 
 Batch = dict[str, Any]
@@ -194,22 +193,11 @@ def _called(path: Path, folder: Path, given: dict[str, Any], reader: _Reader | N
 
 
 def _readable(path: Path, folder: Path) -> str | onnx.ModelProto:
-    """The file as ``quantize_static`` can read it: itself in ``folder``, or rewritten."""
+    """The file as ``quantize_static`` can read it: a copy in ``folder``, or rewritten."""
     if not is_readable(onnx.load(path, load_external_data=False)):
         return readable(onnx.load(path))
-    for file in file_set(path):
-        target = folder / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _link(path.parent / file.path, target)
-    return str(folder / path.name)
-
-
-def _link(path: Path, target: Path) -> None:
-    """``target`` as another name of the file, which needs no space, or as a copy where the disk is another one."""
-    try:
-        target.hardlink_to(path.resolve())
-    except OSError:
-        shutil.copyfile(path, target)
+    # a copy, as onnx refuses external data that have a second name
+    return str(copied(path, folder))
 
 
 def _native(name: str, value: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.samples import Batch
+from mlflow_aifsm.sources import Array
 from mlflow_aifsm.verification.augmented import AugmentedSession
 
 
@@ -38,6 +39,14 @@ class Activations(AugmentedSession):
         self._binding = self._session.io_binding()
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._buffers: Batch = {}
+
+    def run(self, batch: Mapping[str, Array]) -> Batch:
+        """The tensors by name for ``batch``, whose length is that of a fixed batch axis: some tensors have no such axis to join.
+
+        Raises:
+            InputError: If the batch does not fit.
+        """
+        return self._run(self.fit(batch))
 
     def _run(self, batch: Batch) -> Batch:
         shapes = {name: array.shape for name, array in batch.items()}

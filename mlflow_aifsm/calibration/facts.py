@@ -76,6 +76,7 @@ def method_fact(
     }
     parts = [phrase, f"ranges from {seen.consumed:,} of {asked:,} samples asked", f"data: {samples.describe()}"]
     parts += [f"preprocessing: {preprocess or 'none by this tool'}", _classes(seen)]
+    parts += [f"one value everywhere in input {', '.join(seen.constant)}"] if seen.constant and not seen.alike else []
     if estimates:
         worst = _most_clipped(estimates)
         data |= {"clip_fraction": worst.clip_fraction, "replaced": {one.tensor: one.note for one in _replaced(estimates)}}
@@ -123,6 +124,8 @@ def _bins(observation: Observation, one: Estimate) -> Iterator[dict[str, Json]]:
 
 
 def _classes(seen: Seen) -> str:
+    if seen.other_labels:
+        return "classes not known: the labels are no classes, but several values a sample or numbers that are not whole"
     if seen.classes is None:
         return "classes not known: the data have no class labels"
     return f"{seen.classes:,} class{'' if seen.classes == 1 else 'es'} covered"
@@ -164,8 +167,8 @@ def _findings(seen: Seen, samples: Samples, asked: int) -> Iterator[Finding]:
         effect = "ranges know one class only; activations of all others may be clipped"
         measured = f"1 class in {read}"
         yield Finding("one_class_calibration", asked="samples of several classes", measured=measured, effect=effect)
-    if seen.constant or len(samples.sample_digests) == 1:
-        constant = f"input {', '.join(seen.constant)} has one value everywhere" if seen.constant else "1 distinct sample"
+    if seen.alike or len(samples.sample_digests) == 1:
+        constant = f"input {', '.join(seen.constant)} has one value everywhere" if seen.alike else "1 distinct sample"
         effect = "ranges do not show what the model meets in operation"
         measured = f"{constant} in {read}"
         yield Finding("constant_calibration_data", asked="samples that differ", measured=measured, effect=effect)

@@ -23,6 +23,7 @@ from mlflow_aifsm.sources import Array
 
 BATCH = 4
 """Samples a run: enough to keep two cores busy, few enough that all activations of a batch fit into memory."""
+FLOAT = "leave it in float"
 _AT_ONCE = 2**20
 """Values counted at a time: numpy makes eight bytes of each."""
 _SMALLEST = 149
@@ -50,20 +51,33 @@ class Observation:
 
 
 class _Tally:
-    """Statistics of one tensor while samples come in."""
+    """Statistics of one tensor while samples come in; ``whole`` once it came without an axis of samples."""
 
     def __init__(self, name: str) -> None:
-        self._name, self._samples = name, 0
+        self._name, self._samples, self._whole = name, 0, False
         self._counts = np.zeros(BUCKETS, np.int64)
         self._low, self._high = math.inf, -math.inf
         self._lows = self._highs = 0
 
-    def add(self, values: Array) -> None:
-        """Counts ``values``, the samples along the first axis.
+    def add(self, values: Array, size: int, count: int) -> None:
+        """Counts ``values`` of ``size`` samples along the first axis, of which only the first ``count`` are data.
+
+        Rows of one sample that were joined to that axis are parted. What has no such axis, as a table of positions in a model
+        with a fixed batch, is one set of values.
 
         Raises:
-            InputError: If one is not finite.
+            InputError: If one is not finite, or there is none.
         """
+        if not values.size:
+            got, expected = f"shape {list(values.shape)} from {size} samples", "at least one value a sample"
+            raise InputError(f"tensor '{self._name}' cannot be calibrated", got=got, expected=expected, remedy=FLOAT)
+        if values.ndim and not len(values) % size:
+            self._count(values.reshape(size, -1)[:count])
+        else:
+            self._whole = True
+            self._count(values.reshape(1, -1))
+
+    def _count(self, values: Array) -> None:
         rows = np.ascontiguousarray(values, np.float32).reshape(len(values), -1)
         lows, highs = rows.min(1).astype(float).tolist(), rows.max(1).astype(float).tolist()
         for low, high in zip(lows, highs, strict=True):
@@ -84,7 +98,8 @@ class _Tally:
 
     @property
     def done(self) -> TensorStatistics:
-        lows, highs = (float(Fraction(total, self._samples << _SMALLEST)) for total in (self._lows, self._highs))
+        means = (float(Fraction(total, self._samples << _SMALLEST)) for total in (self._lows, self._highs))
+        lows, highs = (self._low + 0.0, self._high + 0.0) if self._whole else means
         # adding 0.0 makes 0.0 of −0.0
         return TensorStatistics(self._name, self._counts, self._low + 0.0, self._high + 0.0, lows, highs, self._samples)
 
@@ -96,7 +111,8 @@ def observe(
 
     The runtime may optimize the graph as it does when deployed, as long as the asked tensors exist. The model's own number
     of samples makes a batch where it is fixed, else four, or one where a tensor's first axis is not that of the samples.
-    Values are counted as float32.
+    Values are counted as float32. A tensor without an axis of samples, as a fixed batch leaves it, is one set of values: the means
+    of its extremes are its extremes.
 
     Args:
         path: ONNX file; external data are found beside it.
@@ -113,7 +129,7 @@ def observe(
     for batch in _batches(session, samples, witness):
         outputs = _outputs(session, tensors, batch)
         for name, tally in tallies.items():
-            tally.add(outputs[name])
+            tally.add(outputs[name], *batch.sizes(name))
         if progress is not None:
             progress(witness.seen.consumed, samples.expected)
     fed = tuple(spec.name for spec in session.inputs if spec.name in tallies)
@@ -128,6 +144,10 @@ class _Padded:
 
     inputs: Batch
     count: int
+
+    def sizes(self, name: str) -> tuple[int, int]:
+        """Samples in tensor ``name``, and how many of them are data."""
+        return (self.count if name in self.inputs else len(next(iter(self.inputs.values())))), self.count
 
 
 def _batches(session: Activations, samples: Samples, witness: Witness) -> Iterator[_Padded]:
@@ -157,13 +177,4 @@ def _outputs(session: Activations, tensors: Sequence[str], batch: _Padded) -> Ba
     if len(fed) == len(tensors):
         return fed
     found = session.run(batch.inputs)
-    size = len(next(iter(batch.inputs.values())))
-    return fed | {name: _by_sample(name, found[name], size)[: batch.count] for name in tensors if name not in fed}
-
-
-def _by_sample(name: str, values: Array, size: int) -> Array:
-    """``values`` with the samples along the first axis; rows of one sample that were joined to it are parted."""
-    if not values.ndim or len(values) % size or not values.size:
-        got, expected = f"shape {list(values.shape)} from {size} samples", "samples along the first axis"
-        raise InputError(f"tensor '{name}' cannot be calibrated", got=got, expected=expected, remedy="leave it in float")
-    return values.reshape(size, -1)
+    return fed | {name: found[name] for name in tensors if name not in fed}

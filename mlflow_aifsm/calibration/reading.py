@@ -21,11 +21,28 @@ class Seen:
         consumed: Number of samples.
         classes: Number of distinct labels among them; None where no labels, or no labels of classes, came with them.
         constant: Inputs that had one and the same value everywhere in all samples.
+        alike: Whether every input is constant, so that the samples are all the same.
+        other_labels: Whether labels came that name no classes: rows of one-hot codes, masks, targets of a regression.
     """
 
     consumed: int
     classes: int | None
     constant: tuple[str, ...]
+    alike: bool = False
+    other_labels: bool = False
+
+
+def class_labels(labels: Array) -> Array | None:
+    """``labels`` as one class a sample, ``[n]``; None where they are no classes.
+
+    Integers, booleans and text are classes, and so are floats that are whole numbers, as tables and tensors often hold them.
+    Several values a sample, as in a one-hot code or a mask, are none: what they mean, the shape does not tell.
+    """
+    if labels.size != len(labels):
+        return None
+    flat = labels.reshape(len(labels))
+    whole = flat.dtype.kind == "f" and bool(np.isfinite(flat).all()) and np.array_equal(flat, np.rint(flat))
+    return flat if whole or flat.dtype.kind in "biuSU" else None
 
 
 class Witness:
@@ -34,6 +51,8 @@ class Witness:
     def __init__(self) -> None:
         self._consumed = 0
         self._labels: set[object] | None = None
+        self._other_labels = False
+        self._inputs: set[str] = set()
         self._extremes: dict[str, tuple[float, float]] = {}
 
     def see(self, inputs: Mapping[str, Array], labels: Array | None) -> None:
@@ -42,13 +61,19 @@ class Witness:
         Raises:
             InputError: If a value is NaN or infinite; it names the input and the sample, counted from 0.
         """
+        self._inputs |= inputs.keys()
         for name, array in inputs.items():
-            if array.dtype.kind in "fiu" and array.size:
+            if array.dtype.kind in "bfiu" and array.size:
                 self._range(name, array.reshape(len(array), -1))
         self._consumed += len(next(iter(inputs.values())))
-        # a label of several values, or a float, is no class
-        if labels is not None and labels.size == len(labels) and labels.dtype.kind in "biuSU":
-            self._labels = (self._labels or set()) | set(labels.ravel().tolist())
+        if labels is not None:
+            self._label(class_labels(labels))
+
+    def _label(self, classes: Array | None) -> None:
+        if classes is None:
+            self._other_labels = True
+        else:
+            self._labels = (self._labels or set()) | set(classes.tolist())
 
     def _range(self, name: str, rows: Array) -> None:
         lows, highs = rows.min(1), rows.max(1)
@@ -62,7 +87,10 @@ class Witness:
     def seen(self) -> Seen:
         """What came by so far."""
         constant = tuple(name for name, (low, high) in self._extremes.items() if low == high)
-        return Seen(self._consumed, None if self._labels is None else len(self._labels), constant)
+        # a regression's targets may be whole numbers by chance, but not all of them
+        classes = None if self._labels is None or self._other_labels else len(self._labels)
+        alike = bool(constant) and set(constant) == self._inputs
+        return Seen(self._consumed, classes, constant, alike, self._other_labels)
 
 
 class Reading:
@@ -70,6 +98,8 @@ class Reading:
 
     Statistics by sample are so of single samples, whatever the batches of the source were. A model with a fixed batch axis
     gets full batches of that length.
+
+    Iterating raises an InputError if no full batch comes, the samples do not fit, or a value is NaN or infinite.
 
     Args:
         samples: The samples.
@@ -81,7 +111,7 @@ class Reading:
         self._longest = Witness()
 
     def __iter__(self) -> Iterator[Batch]:
-        witness, size = Witness(), self._session.fixed_batch or 1
+        witness, size, rest = Witness(), self._session.fixed_batch or 1, 0
         names = [spec.name for spec in self._session.inputs]
         for batch, labels in self._samples.batches(size, names, self._session.ranks):
             if len(next(iter(batch.values()))) == size:
@@ -90,11 +120,22 @@ class Reading:
                 if witness.seen.consumed > self._longest.seen.consumed:
                     self._longest = witness
                 yield fitting
+            else:
+                rest = len(next(iter(batch.values())))
+        if not witness.seen.consumed:
+            raise _too_few(self._samples.name, rest, size)
 
     @property
     def seen(self) -> Seen:
         """What the longest pass read."""
         return self._longest.seen
+
+
+def _too_few(name: str, count: int, size: int) -> InputError:
+    if not count:
+        return InputError("there is no calibration sample", got=name, expected="at least one sample")
+    what = f"fewer samples than the model's fixed batch of {size}"
+    return InputError(what, got=f"{count} samples", expected=f"at least {size}", remedy="pass more samples, or free the batch axis")
 
 
 def not_finite(name: str, sample: int, remedy: str) -> InputError:

@@ -49,7 +49,7 @@ def activations(path: Path, operators: frozenset[str], left_out: Collection[str]
     nodes = [node for node in model.graph.node if node.op_type in operators and node.name not in left_out]
     names = dict.fromkeys(name for node in nodes for name in (*node.input, *node.output) if name in floats - stored)
     if not names:
-        got = ", ".join(dict.fromkeys(node.op_type for node in model.graph.node)) or "a graph without nodes"
+        got = f"{len(left_out)} nodes kept in float" if left_out else ", ".join({node.op_type: 0 for node in model.graph.node})
         raise InputError("the model has nothing to quantize", got=got, expected="a layer that computes with floats")
     outputs = tuple(value.name for value in model.graph.output)
     standing = _standing(model, outputs)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlflow_aifsm.calibration.reading import class_labels
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Json
 from mlflow_aifsm.samples import Batch, Samples
@@ -22,6 +23,8 @@ from mlflow_aifsm.verification.distance import Distance
 from mlflow_aifsm.verification.session import OnnxSession
 
 BATCH = 8
+HELD = 256 * 2**20
+"""Bytes of the float model's outputs that are held between candidates; what lies beyond is computed again for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,11 @@ class Judgement:
     """What a candidate does on the calibration samples.
 
     Attributes:
-        drop: Accuracy of the float model minus that of the candidate, ratio in [-1, 1]; without labels the share of changed
-            decisions. None where the outputs decide nothing.
+        drop: Accuracy of the float model minus that of the candidate, ratio in [-1, 1]; the share of changed decisions, in
+            [0, 1], where ``labelled`` is false. None where the outputs decide nothing.
         sqnr_db: Signal to quantization noise ratio of the outputs, dB; −∞ if an output is NaN or infinite.
-        labelled: Whether labels were there.
+        labelled: Whether ``drop`` is of accuracy: each sample had one label, and it names a class. Labels of another kind, as
+            one-hot codes or masks, count as none.
     """
 
     drop: float | None
@@ -57,11 +61,14 @@ class Judgement:
 
 
 class Judge:
-    """Runs candidates on the calibration samples beside what the float model gave, which is run once.
+    """Runs candidates on the calibration samples beside the float model.
+
+    The samples are read again for each candidate. Memory holds a decision and a label a sample, and the float model's outputs up
+    to ``HELD`` bytes; it runs again for each candidate on the samples whose outputs lie beyond.
 
     Args:
         reference: The float file.
-        samples: The calibration samples; read again for each candidate, so that memory holds outputs alone.
+        samples: The calibration samples.
 
     Raises:
         InputError: If the samples do not fit the model.
@@ -69,27 +76,36 @@ class Judge:
 
     def __init__(self, reference: Path, samples: Samples) -> None:
         self._samples, self._session = samples, OnnxSession(reference, optimize=True)
-        self._outputs: list[Batch] = []
-        labels: list[Array] = []
+        self._held: list[Batch] = []
+        decided, labels, free = _Decided(), _Decided(), HELD
         for batch, given in self._batches():
-            self._outputs.append(self._session.run(batch))
-            labels += [] if given is None else [given]
-        self._before = _classes(self._outputs)
-        joined = np.concatenate(labels) if labels else None
-        fitting = joined is not None and self._before is not None and joined.shape == self._before.shape
+            outputs = self._session.run(batch)
+            decided.add(class_of(outputs), outputs)
+            labels.add(None if given is None else class_labels(given), outputs)
+            free -= sum(array.nbytes for array in outputs.values())
+            if free >= 0:
+                self._held.append(outputs)
+        self._count, self._before = decided.samples, decided.joined
+        joined = labels.joined
+        fitting = joined is not None and joined.dtype.kind in "biuf" and self._before is not None
         self._labels = joined if fitting else None
 
     def judge(self, candidate: Path) -> Judgement:
         """Runs ``candidate``, graph optimizations on, as it is deployed.
 
         Raises:
-            InputError: If the runtime refuses the file.
+            InputError: If the runtime refuses the file, or the data give another number of samples than before.
         """
-        session, distance, outputs = _opened(candidate), Distance(), []
-        for (batch, _), before in zip(self._batches(), self._outputs, strict=True):
-            outputs.append(session.run(batch))
-            distance.add(before, outputs[-1], len(next(iter(batch.values()))))
-        return Judgement(self._drop(_classes(outputs)), _decibels(distance), self._labels is not None)
+        session, distance, decided = _opened(candidate), Distance(), _Decided()
+        for number, (batch, _) in enumerate(self._batches()):
+            before = self._held[number] if number < len(self._held) else self._session.run(batch)
+            after = session.run(batch)
+            distance.add(before, after, len(next(iter(batch.values()))))
+            decided.add(class_of(after), after)
+        if decided.samples != self._count:
+            got, expected = f"{decided.samples} samples", f"{self._count} as before"
+            raise InputError("the calibration data change from one reading to the next", got=got, expected=expected)
+        return Judgement(self._drop(decided.joined), _decibels(distance), self._labels is not None)
 
     def _batches(self) -> Iterator[tuple[Batch, Array | None]]:
         names = [spec.name for spec in self._session.inputs]
@@ -109,10 +125,20 @@ def _decibels(distance: Distance) -> float:
     return inf if distance.sqnr_db is None else distance.sqnr_db
 
 
-def _classes(outputs: list[Batch]) -> Array | None:
-    decided = [class_of(batch) for batch in outputs]
-    known = [part for part in decided if part is not None]
-    return np.concatenate(known) if known and len(known) == len(decided) else None
+class _Decided:
+    """Classes of the samples, gathered batch by batch; none at all where one batch has none."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self._parts: list[Array] | None = []
+
+    def add(self, classes: Array | None, batch: Batch) -> None:
+        self.samples += len(next(iter(batch.values())))
+        self._parts = None if classes is None or self._parts is None else [*self._parts, classes]
+
+    @property
+    def joined(self) -> Array | None:
+        return np.concatenate(self._parts) if self._parts else None
 
 
 def _opened(candidate: Path) -> OnnxSession:

@@ -84,7 +84,7 @@ class Overrides:
             if WEIGHTS in layer.settings and layer.weight:
                 found[layer.weight] = {"dtype": layer.settings[WEIGHTS]}
             output = {"dtype": layer.settings.get(ACTIVATIONS, ""), "scheme": layer.settings.get("scheme", "")}
-            if any(output.values()):
+            if layer.output and any(output.values()):
                 found[layer.output] = {name: word for name, word in output.items() if word}
         return found
 

@@ -122,7 +122,18 @@ def test_of_two_patterns_for_one_layer_the_later_one_holds() -> None:
     both = {"Conv": {"weights": "int16"}, "features.3": {"weights": "uint8"}}
     found_types = types(Static(**FEW, overrides=both), "weight")
     assert [found_types[f"features.{place}.weight"] for place in (0, 3, 6)] == ["int16", "uint8", "int16"]
-    assert asked(done(Static(**FEW, overrides=both)))["asked.precision"].value.data["weights"] == ["int16", "int8", "uint8"]
+    wanted = done(Static(**FEW, overrides=both)).overridden
+    assert {tensor: words["dtype"] for tensor, words in wanted.items()} == {
+        "features.0.weight": "int16",
+        "features.3.weight": "uint8",
+        "features.6.weight": "int16",
+    }
+
+
+def test_what_stays_in_float_is_not_asked_for_codes() -> None:
+    # of all layers that the pattern means, the last has an output that is the graph's own and stays in float
+    outcome = done(Static(**FEW, overrides={"*": {"activations": "uint16"}}))
+    assert set(outcome.overridden) == {"relu", "relu_1", "relu_2"}
 
 
 def test_ranges_of_one_layer_are_those_of_its_own_method() -> None:
@@ -140,7 +151,7 @@ def test_a_symmetric_layer_among_others_keeps_its_relu() -> None:
     assert (zero["relu_1"], zero["relu_2"]) == ((128,), (0,))
     facts = found(outcome, small().path)
     assert facts["quantizers.lost_non_linearities"].findings == ()
-    assert "asked.scheme" not in asked(outcome)
+    assert "activations" not in asked(outcome)["asked.scheme"].value.data
 
 
 def test_a_product_with_its_weight_on_the_right_has_scales_by_output_channel(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_target_that_holds_at_once_keeps_nothing_in_float() -> None:
     outcome = done(target(0.5), data=Data(small().images[:200], labels=small().labels[:200]), count=200)
     assert found(outcome)["recovery.partial"].value.data == []
     assert outcome.reasons == {}
-    assert asked(outcome)[BIAS].findings == ()
+    assert outcome.findings == ()
     assert "0 in float: accuracy drop" in outcome.notes[0]
 
 
@@ -85,14 +85,14 @@ def test_the_layers_that_hurt_most_stay_in_float_until_the_target_is_met(
     after = judge.judge(outcome.quantized.path)
     assert after.drop is not None
     assert after.drop <= 0.02
-    assert asked(outcome)[BIAS].findings == ()
+    assert outcome.findings == ()
     assert ("accuracy drop" if labelled else "decisions changed") in outcome.notes[0]
 
 
 def test_a_target_that_is_never_met_is_a_finding(uneven: tuple[Path, np.ndarray, np.ndarray]) -> None:
     path, data, labels = uneven
     outcome = done(target(1e-9, weights="uint4", granularity="layer"), path, Data(data, labels=labels), 200)
-    (finding,) = asked(outcome)[BIAS].findings
+    (finding,) = outcome.findings
     assert (finding.code, finding.asked) == ("accuracy_target_missed", "a drop of at most 1e-09")
     assert "with 2 layers in float" in finding.measured
     assert len(found(outcome)["recovery.partial"].value.data) == 2
@@ -102,7 +102,7 @@ def test_a_target_for_outputs_that_decide_nothing_is_a_finding(tmp_path: Path) -
     nodes = [NODE("Gemm", ["x", "w"], ["h"], "a"), NODE("Gemm", ["h", "v"], ["y"], "b")]
     path = saved(tmp_path, nodes, {"w": normal(4, 6), "v": normal(6, 1)}, x_shape=["n", 4], y_shape=["n", 1])
     outcome = done(target(0.01), path, normal(32, 4), 32)
-    (finding,) = asked(outcome)[BIAS].findings
+    (finding,) = outcome.findings
     assert "decide nothing" in finding.measured
 
 
