@@ -58,10 +58,11 @@ def _onnx(path: Path, against: Path | None, *, pruning_logged: bool) -> Measurem
     file, before = onnx_graph.opened(path), None if against is None else onnx_graph.opened(against)
     rows = quantizers.read(file)
     zeros = sparsity.read_zeros(file, rows)
+    parent = () if before is None else sparsity.read_zeros(before)
     facts = (
         *graph_facts.facts(file),
         *quantizer_facts.facts(file, before, rows),
-        *sparsity.facts(file, pruning_logged=pruning_logged, zeros=zeros),
+        *sparsity.facts(file, pruning_logged=pruning_logged, zeros=zeros, before=parent),
         *integer_execution.facts(file),
     )
     names = {} if before is None else non_linearities.standing_for(file, before)

@@ -114,7 +114,9 @@ def test_only_what_was_looked_at_contradicts_what_was_asked() -> None:
 
 def test_a_file_with_nothing_quantized_contradicts_what_was_asked() -> None:
     asked = captured("asked.precision", "int4", "int4", source="call")
-    found = entry("aifsm.ptq.precision", not_applicable("quantizers.precision", "no quantizer among 3 nodes", source=FILE), asked)
+    found = entry(
+        "aifsm.ptq.precision", not_applicable("quantizers.precision", "no quantizer among 3 nodes", source=FILE), asked
+    )
     assert codes(found) == ["asked_not_found"]
     assert found.findings[0].measured == "no quantizer among 3 nodes"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -169,10 +169,20 @@ def _free(wanted: str, taken: set[str]) -> str:
 
 
 def _users(graph: GraphProto, name: str) -> int:
-    return sum(list(node.input).count(name) for node in graph.node)
+    return list(_read(graph)).count(name)
+
+
+def _read(graph: GraphProto) -> Iterator[str]:
+    """Every name that a node reads, in branches too, which see the tensors around them."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _read(inner)
+                yield from (output.name for output in inner.output)
 
 
 def _drop_unused(graph: GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    used = {*_read(graph), *(output.name for output in graph.output)}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)

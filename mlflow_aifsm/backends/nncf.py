@@ -191,7 +191,7 @@ def _plain(value: Any) -> Json:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lets NNCF's warnings through and keeps the rest of its log, and bars that nobody sees, to itself, in this thread alone."""
+    """Lets NNCF's warnings through; keeps the rest of its log, and bars that nobody sees, to itself in this thread alone."""
     logging.getLogger("nncf").addFilter(_DETAILS)  # adds it once
     vars(track_progress)["Progress"] = _Bar
     with silent():

@@ -1,7 +1,7 @@
 """Keeps a tool's advice, prints and bars to itself while this package calls it, in the calling thread alone.
 
-The tools write through loggers, ``print`` and bars that the whole process shares. So nothing shared is switched off: what stands
-at their ends asks whether the thread that writes is in a call of this package, and lets everything else through.
+The tools write through loggers, ``print`` and bars that the whole process shares. So nothing shared is switched off: what
+stands at their ends asks whether the thread that writes is in a call of this package, and lets everything else through.
 """
 
 from __future__ import annotations
@@ -59,4 +59,4 @@ class Filter(logging.Filter):
 def told(*values: Any, **settings: Any) -> None:
     """``print`` for a tool's module, which prints nothing where nobody looks."""
     if not unwatched():
-        builtins.print(*values, **settings)
+        builtins.print(*values, **settings)  # noqa: T201 -- the tool's own print

@@ -41,7 +41,7 @@ class Activations(AugmentedSession):
         self._buffers: Batch = {}
 
     def run(self, batch: Mapping[str, Array]) -> Batch:
-        """The tensors by name for ``batch``, whose length is that of a fixed batch axis: some tensors have no such axis to join.
+        """The tensors by name for ``batch``, of the length of a fixed batch axis, as some tensors have none to be joined by.
 
         Raises:
             InputError: If the batch does not fit.

@@ -111,8 +111,8 @@ def observe(
 
     The runtime may optimize the graph as it does when deployed, as long as the asked tensors exist. The model's own number
     of samples makes a batch where it is fixed, else four, or one where a tensor's first axis is not that of the samples.
-    Values are counted as float32. A tensor without an axis of samples, as a fixed batch leaves it, is one set of values: the means
-    of its extremes are its extremes.
+    Values are counted as float32. A tensor without an axis of samples in a model with a fixed batch is one set of values: the
+    means of its extremes are its extremes.
 
     Args:
         path: ONNX file; external data are found beside it.

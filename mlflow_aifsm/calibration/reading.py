@@ -135,7 +135,7 @@ def _too_few(name: str, count: int, size: int) -> InputError:
     if not count:
         return InputError("there is no calibration sample", got=name, expected="at least one sample")
     what = f"fewer samples than the model's fixed batch of {size}"
-    return InputError(what, got=f"{count} samples", expected=f"at least {size}", remedy="pass more samples, or free the batch axis")
+    return InputError(what, got=f"{count} samples", expected=f"at least {size}", remedy="pass more samples")
 
 
 def not_finite(name: str, sample: int, remedy: str) -> InputError:

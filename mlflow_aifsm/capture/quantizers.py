@@ -42,8 +42,9 @@ INTEGER_WEIGHTS |= {"DynamicQuantizeLSTM": ((1, 8, 9), (2, 10, 11))}
 """Operators with quantized weights: which inputs are codes, scale (None: in a multiplication behind) and zero point."""
 
 BY_ELEMENT = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Where", "Max", "Min", "Concat", "QLinearAdd", "QLinearMul"})
-BY_ELEMENT |= {"LayerNormalization", "InstanceNormalization", "BatchNormalization", "GroupNormalization", "PRelu"}
-"""Operators whose stored operands are no weights of a layer: a bias of its own, a factor, a table of positions."""
+LOOK_UP = "Gather"
+BY_ELEMENT |= {LOOK_UP, "LayerNormalization", "InstanceNormalization", "BatchNormalization", "GroupNormalization", "PRelu"}
+"""Operators whose stored operands are no weights of a layer: a bias of its own, a factor, positions, an embedding."""
 
 DYNAMIC = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
 """Operators that set the range of their data at run time."""
@@ -54,7 +55,7 @@ BITS = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2, "int16": 16, "uint16": 16,
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Site:
-    """A place where codes meet a scale: names of codes, scale and zero point, and the codes or values if they are stored."""
+    """A place where codes meet a scale: names of codes, scale and zero point; whether the codes are rows of a table."""
 
     file: OnnxFile
     scope: Scope
@@ -62,6 +63,7 @@ class _Site:
     tensor: str
     scale: str
     zero: str
+    looked_up: bool = False
 
     @property
     def stored(self) -> TensorProto | None:
@@ -103,7 +105,8 @@ def _of_node(file: OnnxFile, scope: Scope, node: NodeProto) -> Iterator[tuple[Qu
 def _sites(file: OnnxFile, scope: Scope, node: NodeProto) -> Iterator[_Site]:
     """Stored operands where they are read, computed ones where they are made, so that a pair of nodes is told once."""
     if node.op_type == "QuantizeLinear" or (node.op_type == "DequantizeLinear" and not _made_here(scope, node.input[0])):
-        yield _Site(file, scope, node, _looked_up(scope, node.input[0]), _at(node, 1), _at(node, 2))
+        tensor, looked_up = _looked_up(scope, node.input[0])
+        yield _Site(file, scope, node, tensor, _at(node, 1), _at(node, 2), looked_up)
     for start in OPERANDS.get(node.op_type, ()):
         if scope.initializer(node.input[start]) is not None:
             yield _Site(file, scope, node, node.input[start], _at(node, start + 1), _at(node, start + 2))
@@ -121,11 +124,12 @@ def _made_here(scope: Scope, name: str) -> bool:
     return made_by is not None and made_by.op_type in ("QuantizeLinear", *OUTPUT_SCALE)
 
 
-def _looked_up(scope: Scope, name: str) -> str:
-    """The stored table that ``name`` is a row of, as of an embedding, or a copy of; else ``name``."""
+def _looked_up(scope: Scope, name: str) -> tuple[str, bool]:
+    """The stored table that ``name`` is rows of, as of an embedding, or a copy of, and whether it is rows; else ``name``."""
     made_by = scope.producer(scope.origin(name))
-    table = made_by.input[0] if made_by is not None and made_by.op_type == "Gather" else scope.origin(name)
-    return table if scope.initializer(table) is not None else name
+    rows = made_by is not None and made_by.op_type == LOOK_UP
+    table = made_by.input[0] if made_by is not None and rows else scope.origin(name)
+    return (table, rows) if scope.initializer(table) is not None else (name, False)
 
 
 def _scale_behind(scope: Scope, node: NodeProto) -> str:
@@ -144,7 +148,7 @@ def _row(site: _Site) -> Quantizer:
     dtype = _dtype(site)
     own = site.node.op_type not in ("QuantizeLinear", "DequantizeLinear")
     layer, op = (node_name(site.node), site.node.op_type) if own else _layer(site.scope, site.node, site.node.output[0])
-    kind = _stored_kind(dtype, op) if stored is not None else ACTIVATION
+    kind = _stored_kind(dtype, LOOK_UP if site.looked_up else op) if stored is not None else ACTIVATION
     row = Quantizer(
         site.tensor,
         kind,

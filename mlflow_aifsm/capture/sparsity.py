@@ -77,6 +77,7 @@ def facts(
     *,
     pruning_logged: bool = False,
     zeros: tuple[Zeros, ...] | None = None,
+    before: tuple[Zeros, ...] = (),
 ) -> list[Fact]:
     """``zeros.ratio``, and ``pruning.patterns`` as far as zeros alone tell it.
 
@@ -85,6 +86,7 @@ def facts(
         quantizers: Its quantizers, if they were read already.
         pruning_logged: Whether a pruning step is on record; if not, notable zeros carry a finding ``zeros_without_pruning``.
         zeros: Its zeros, if they were counted already.
+        before: Zeros of the float file it was made from: zeros of codes whose float weights are none come from rounding.
 
     Raises:
         InputError: If the file or its external data cannot be read.
@@ -96,11 +98,12 @@ def facts(
     share = f" ({ratio:.1%})" if found else ""
     counted = f"{found:,} of {total:,} weights {'is' if found == 1 else 'are'} zero{share}"
     fact = measured("zeros.ratio", counted, ratio, source=file.source, short=f"{ratio:.3f}")
-    return [fact, _pattern(file, rows, counted, pruning_logged=pruning_logged)]
+    unpruned = {row.tensor for row in before if row.ratio < NOTABLE}
+    return [fact, _pattern(file, rows, counted, unpruned, pruning_logged=pruning_logged)]
 
 
-def _pattern(file: OnnxFile, rows: tuple[Zeros, ...], counted: str, *, pruning_logged: bool) -> Fact:
-    notable, computed = [row for row in rows if row.notable], _computed(file)
+def _pattern(file: OnnxFile, rows: tuple[Zeros, ...], counted: str, unpruned: set[str], *, pruning_logged: bool) -> Fact:
+    notable, computed = [row for row in rows if row.notable and row.tensor not in unpruned], _computed(file)
     if notable:
         worst = max(notable, key=lambda row: row.ratio)
         return _unexplained(f"{counted}, {worst.ratio:.1%} in {worst.tensor}", pruning_logged=pruning_logged)

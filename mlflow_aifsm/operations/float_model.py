@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from mlflow_aifsm.flavor import EXTRAS
 from mlflow_aifsm.lineage import VerifiedModel
 from mlflow_aifsm.record import Record
 from mlflow_aifsm.result import Result
-from mlflow_aifsm.samples import Samples
+from mlflow_aifsm.samples import Batch, Samples
 from mlflow_aifsm.tracking.keys import RECORD
 
 EXAMPLES = 2
 """Samples of an example batch: with one, the exporter would take the batch axis for a constant."""
+GIVEN = "pass example_inputs="
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +60,74 @@ def is_torch(model: Any) -> bool:
     return bool(kinds & {"torch.Module", "torch.ExportedProgram"})
 
 
-def example(samples: Samples | None) -> Any:
+def example(samples: Samples | None, model: Any = None) -> Any:
     """Example inputs for a freeze: the first samples of the calibration data.
 
+    Args:
+        samples: The calibration data.
+        model: The module. How many inputs its ``forward`` requires says which parts of an item are inputs and which is a label.
+
+    Returns:
+        An array ``[n, …]``; for several inputs a tuple of them, or a dict by name where the data have names.
+
     Raises:
-        InputError: If there are none.
+        InputError: If there are no data, or they do not fit ``forward``.
     """
-    first = None if samples is None else next(samples.first(EXAMPLES).batches(EXAMPLES, ()), None)
+    first = None if samples is None else _first(samples.first(EXAMPLES), _required(model))
     if first is None:
-        raise InputError(
-            "a PyTorch model is frozen on the way", expected="example_inputs, or data", remedy="pass example_inputs="
-        )
-    arrays = {name: _single(array) for name, array in first[0].items()}
-    if set(arrays) == {str(number) for number in range(len(arrays))}:
-        return tuple(arrays.values()) if len(arrays) > 1 else next(iter(arrays.values()))
-    return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+        raise InputError("a PyTorch model is frozen on the way", expected="example_inputs, or data", remedy=GIVEN)
+    arrays = {name: _single(array) for name, array in first.items()}
+    _try(model, arrays)
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    return tuple(arrays.values()) if _numbered(arrays) else arrays
+
+
+def _first(samples: Samples, required: tuple[str, ...]) -> Batch | None:
+    """The first batch by the names the data give; where they give none, by number, as many as are ``required``."""
+    try:
+        first = next((batch for batch, _ in samples.batches(EXAMPLES, ())), None)
+        if first is None or not _numbered(first) or not required:
+            return first
+        numbers = [str(number) for number in range(len(required))]
+        return next(batch for batch, _ in samples.batches(EXAMPLES, numbers))
+    except InputError as error:
+        expected = f"what forward takes: {', '.join(required)}" if required else "inputs with a common first axis"
+        raise InputError("the data do not tell an example input", got=error.got, expected=expected, remedy=GIVEN) from error
+
+
+def _numbered(arrays: Batch) -> bool:
+    return set(arrays) == {str(number) for number in range(len(arrays))}
+
+
+def _required(model: Any) -> tuple[str, ...]:
+    """Inputs that ``forward`` of a module cannot do without; empty where nothing tells."""
+    forward = getattr(model, "forward", None)
+    if forward is None:
+        return ()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(forward).parameters.values()
+    return tuple(one.name for one in parameters if one.default is inspect.Parameter.empty and one.kind in kinds)
+
+
+def _try(model: Any, arrays: Batch) -> None:
+    """Runs a module on an example: items of a function may be samples or batches, and the module alone can tell them apart."""
+    import torch
+
+    from mlflow_aifsm.capture.evaluation_mode import evaluation_copy
+
+    if not isinstance(model, torch.nn.Module):
+        return
+    tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+    named = len(arrays) > 1 and not _numbered(arrays)
+    ready, _ = evaluation_copy(model)
+    try:
+        with torch.no_grad():
+            ready(**tensors) if named else ready(*tensors.values())
+    except Exception as error:
+        got, reason = ", ".join(f"shape {list(array.shape)}" for array in arrays.values()), " ".join(str(error).split())[:200]
+        what = f"the model does not take the first calibration samples: {type(error).__name__}: {reason}"
+        raise InputError(what, got=got, expected="what forward takes", remedy=GIVEN) from error
 
 
 def _single(array: Any) -> Any:

@@ -63,8 +63,8 @@ class Judgement:
 class Judge:
     """Runs candidates on the calibration samples beside the float model.
 
-    The samples are read again for each candidate. Memory holds a decision and a label a sample, and the float model's outputs up
-    to ``HELD`` bytes; it runs again for each candidate on the samples whose outputs lie beyond.
+    The samples are read again for each candidate. Memory holds a decision and a label a sample, and up to ``HELD`` bytes of the
+    float model's outputs; it runs again for each candidate on the samples whose outputs lie beyond.
 
     Args:
         reference: The float file.
@@ -80,15 +80,13 @@ class Judge:
         decided, labels, free = _Decided(), _Decided(), HELD
         for batch, given in self._batches():
             outputs = self._session.run(batch)
-            decided.add(class_of(outputs), outputs)
-            labels.add(None if given is None else class_labels(given), outputs)
+            decided.add(class_of(outputs), batch)
+            labels.add(None if given is None else class_labels(given), batch)
             free -= sum(array.nbytes for array in outputs.values())
             if free >= 0:
                 self._held.append(outputs)
         self._count, self._before = decided.samples, decided.joined
-        joined = labels.joined
-        fitting = joined is not None and joined.dtype.kind in "biuf" and self._before is not None
-        self._labels = joined if fitting else None
+        self._labels = _comparable(labels.joined, self._before)
 
     def judge(self, candidate: Path) -> Judgement:
         """Runs ``candidate``, graph optimizations on, as it is deployed.
@@ -101,7 +99,7 @@ class Judge:
             before = self._held[number] if number < len(self._held) else self._session.run(batch)
             after = session.run(batch)
             distance.add(before, after, len(next(iter(batch.values()))))
-            decided.add(class_of(after), after)
+            decided.add(class_of(after), batch)
         if decided.samples != self._count:
             got, expected = f"{decided.samples} samples", f"{self._count} as before"
             raise InputError("the calibration data change from one reading to the next", got=got, expected=expected)
@@ -130,15 +128,22 @@ class _Decided:
 
     def __init__(self) -> None:
         self.samples = 0
-        self._parts: list[Array] | None = []
+        self._parts: list[Array | None] = []
 
     def add(self, classes: Array | None, batch: Batch) -> None:
         self.samples += len(next(iter(batch.values())))
-        self._parts = None if classes is None or self._parts is None else [*self._parts, classes]
+        self._parts.append(classes)
 
     @property
     def joined(self) -> Array | None:
-        return np.concatenate(self._parts) if self._parts else None
+        known = [part for part in self._parts if part is not None]
+        return np.concatenate(known) if known and len(known) == len(self._parts) else None
+
+
+def _comparable(labels: Array | None, decided: Array | None) -> Array | None:
+    """``labels`` where they are numbers, one for each decision: names of classes cannot be compared with their numbers."""
+    fitting = labels is not None and decided is not None and labels.shape == decided.shape and labels.dtype.kind in "biuf"
+    return labels if fitting else None
 
 
 def _opened(candidate: Path) -> OnnxSession:

@@ -78,12 +78,14 @@ def quantize(
     """
     asked = config or Static()
     support.check(asked)
+    support.check_data(asked, given=data is not None)
     samples = None if data is None else Samples.of(data)
     where: dict[str, Any] = {"responsible": responsible, "run_id": run_id, "nested": nested}
     if float_model.is_torch(model):
         model = _frozen(model, samples, example_inputs, verified_model, verification, where)
         where |= {"run_id": model.run_id, "nested": None}
     given = float_model.opened(model, verified_model)
+    support.check_model(given.path, asked)
     with record_optimization(
         verified_model=given.model,
         input_id=given.input_id,

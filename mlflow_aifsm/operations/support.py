@@ -130,6 +130,21 @@ def check(config: Quantization) -> None:
         raise InputError("nncf has no settings by layer", got="overrides", remedy="ask for backend='onnxruntime'")
 
 
+def check_data(config: Quantization, *, given: bool) -> None:
+    """Refuses a quantization that needs calibration data without them, and one that reads none with them.
+
+    Raises:
+        InputError: If it does not fit.
+    """
+    name, reads = type(config).__name__, not isinstance(config, Dynamic | WeightOnly)
+    if reads and not given:
+        raise InputError("no calibration data", expected=f"data, which {name} reads", remedy="pass data=, or use Dynamic()")
+    if given and not reads:
+        raise InputError(
+            f"{name} reads no calibration data", got="data", expected="None", remedy="leave data out, or use Static()"
+        )
+
+
 def method(config: Quantization) -> Method:
     """What does it, with a look at the model before and at the file after; frameworks are imported only now."""
     from mlflow_aifsm.operations import static_nncf, static_onnxruntime, uncalibrated, verbatim

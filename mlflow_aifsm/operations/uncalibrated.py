@@ -63,7 +63,12 @@ def _kept(task: Task, patterns: tuple[str, ...]) -> dict[str, str]:
 def _outcome(done: Quantized, config: Dynamic | WeightOnly, keep: dict[str, str], reason: str) -> Outcome:
     calibration = not_applicable("calibration.method", reason, source="this operation")
     return Outcome(
-        done, f"ONNX Runtime {version('onnxruntime')}", PACKAGES, (calibration, *asked(config), _no_bias()), reasons=keep
+        done,
+        f"ONNX Runtime {version('onnxruntime')}",
+        PACKAGES,
+        (calibration, *asked(config), _no_bias()),
+        reasons=keep,
+        kept=tuple(keep),
     )
 
 

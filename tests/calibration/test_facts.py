@@ -51,13 +51,26 @@ def test_what_is_not_known_is_said_so() -> None:
     assert "clip fraction" not in text
 
 
+def test_labels_that_are_no_classes_are_not_called_absent() -> None:
+    text = fact(Seen(20, None, (), other_labels=True), 20).value.text
+    assert "classes not known: the labels are no classes" in text
+    assert "no class labels" not in text
+
+
+def test_one_constant_input_among_others_is_named_in_the_text_alone() -> None:
+    made = fact(Seen(20, 3, ("mask",)), 20)
+    assert "; one value everywhere in input mask" in made.value.text
+    assert made.findings == ()
+
+
 @pytest.mark.parametrize(
     ("seen", "asked", "values", "codes"),
     [
         (Seen(20, 3, ()), 20, VALUES, []),
         (Seen(20, 3, ()), 300, VALUES, ["fewer_calibration_samples"]),
         (Seen(20, 1, ()), 20, VALUES, ["one_class_calibration"]),
-        (Seen(20, 3, ("x",)), 20, VALUES, ["constant_calibration_data"]),
+        (Seen(20, 3, ("x",), alike=True), 20, VALUES, ["constant_calibration_data"]),
+        (Seen(20, 3, ("mask",)), 20, VALUES, []),
         (Seen(20, 3, ()), 20, VALUES[:1].repeat(20, 0), ["constant_calibration_data"]),
         (Seen(1, 1, ()), 1, VALUES[:1], ["one_class_calibration", "constant_calibration_data"]),
     ],

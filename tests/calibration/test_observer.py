@@ -82,6 +82,23 @@ def test_samples_along_another_axis_are_still_kept_apart(graph: Callable[..., Pa
     assert numbers(found) == pytest.approx(numbers(statistics_of(values)))
 
 
+def test_a_tensor_without_an_axis_of_samples_is_one_set_of_values(graph: Callable[..., Path]) -> None:
+    nodes = [
+        NODE("Slice", ["x", "start", "end"], ["one"]),
+        NODE("ReduceSum", ["x"], ["sum"], keepdims=0),
+        NODE("Constant", [], ["start"], value_ints=[0]),
+        NODE("Constant", [], ["end"], value_ints=[1]),
+        NODE("Add", ["x", "one"], ["y"]),
+    ]
+    path = graph([*nodes[2:4], *nodes[:2], nodes[4]], batch=2)
+    values = RNG.standard_normal((10, 3)).astype(np.float32)
+    found = observe(path, ["one", "sum", "y"], Samples.of(values)).tensors
+    even, sums = values[::2], values.reshape(5, 6).sum(1)
+    assert numbers(found["one"])[:4] == tuple(map(float, (even.min(), even.max(), even.min(), even.max())))
+    assert numbers(found["sum"])[:4] == pytest.approx((sums.min(), sums.max(), sums.min(), sums.max()))
+    assert (found["one"].elements, found["sum"].elements, found["y"].samples) == (15, 5, 10)
+
+
 def test_means_are_summed_exactly(graph: Callable[..., Path]) -> None:
     path = graph([NODE("Identity", ["x"], ["y"])])
     values = np.array([[1e30, 0, 0], [1.0, 0, 0], [-1e30, -1e30, -1e30]], np.float32)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from mlflow_aifsm.calibration.observer import observe
-from mlflow_aifsm.calibration.reading import Reading, Seen
+from mlflow_aifsm.calibration.reading import Reading, Seen, Witness
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.samples import Data, Samples
 from mlflow_aifsm.verification.session import OnnxSession
@@ -57,10 +57,14 @@ def test_the_longest_pass_counts_and_not_all_together(file: Callable[..., Path])
         (np.zeros(10, int), 1),
         (np.array(["cat", "dog"] * 5), 2),
         (LABELS[:, None], 4),
+        (LABELS.astype(float), 4),
+        (LABELS[:, None].astype(np.float32), 4),
         (np.linspace(0, 1, 10), None),
+        (np.where(np.arange(10) == 9, np.nan, 1.0), None),
+        (np.eye(4)[LABELS], None),
         (np.ones((10, 4), int), None),
     ],
-    ids=["no labels", "one class", "words", "a column", "a regression's targets", "masks"],
+    ids=["none", "one class", "words", "a column", "whole floats", "a column of them", "targets", "a gap", "one-hot", "masks"],
 )
 def test_classes_are_counted_where_labels_are_classes(
     file: Callable[..., Path], labels: np.ndarray | None, classes: int | None
@@ -68,13 +72,30 @@ def test_classes_are_counted_where_labels_are_classes(
     read = reading(file(), labels=labels)
     assert len(list(read)) == 10
     assert read.seen.classes == classes
+    assert read.seen.other_labels == (labels is not None and classes is None)
     assert observe(file(), ["y"], Samples.of(Data(VALUES, labels=labels))).seen == read.seen
 
 
 def test_an_input_of_one_value_is_named(file: Callable[..., Path]) -> None:
     read = reading(file(), np.full((10, 3), 0.5, np.float32))
     list(read)
-    assert read.seen.constant == ("x",)
+    assert (read.seen.constant, read.seen.alike) == (("x",), True)
+
+
+def test_an_input_of_one_value_beside_another_does_not_make_the_samples_alike() -> None:
+    for mask, constant in ((np.ones((10, 2), bool), ("mask",)), (np.eye(10), ())):
+        witness = Witness()
+        witness.see({"x": VALUES, "mask": mask}, None)
+        assert (witness.seen.constant, witness.seen.alike) == (constant, False)
+
+
+def test_too_few_samples_for_the_fixed_batch_are_refused(file: Callable[..., Path]) -> None:
+    with pytest.raises(
+        InputError, match="fewer samples than the model's fixed batch of 64; got 10 samples; expected at least 64"
+    ):
+        list(reading(file(64)))
+    with pytest.raises(InputError, match="there is no calibration sample"):
+        list(Reading(Samples.of(Data(lambda: iter(()))), OnnxSession(file())))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -189,21 +189,27 @@ def test_an_absent_zero_point_means_unsigned_codes_from_zero(tmp_path):
     assert (row.dtype, row.zero_point, row.alpha) == ("uint8", (0,), (127.5,))
 
 
-def test_an_embedding_looked_up_as_codes_is_a_weight(tmp_path):
+@pytest.mark.parametrize("first", ["Gather", "DequantizeLinear"])
+def test_an_embedding_is_a_constant_beside_the_weights_of_layers(tmp_path, first):
+    operands = {"Gather": ("i",), "DequantizeLinear": ("s", "z")}
+    second = next(name for name in operands if name != first)
     nodes = [
-        helper.make_node("Gather", ["table", "i"], ["codes"]),
-        helper.make_node("DequantizeLinear", ["codes", "s", "z"], ["d"]),
+        helper.make_node(first, ["table", *operands[first]], ["between"]),
+        helper.make_node(second, ["between", *operands[second]], ["d"]),
+        helper.make_node("MatMul", ["x", "d"], ["y"]),
     ]
-    nodes += [helper.make_node("MatMul", ["x", "d"], ["y"])]
     stored = [held("table", np.full((5, 3), 7, np.int8)), held("i", np.array([0, 1, 2])), held("s", np.float32(1))]
     path = saved(tmp_path / "table.onnx", nodes, [*stored, held("z", np.int8(0))])
-    assert [(row.kind, row.size) for row in quantizers.read(path)] == [("weight", 15)]
+    assert [(row.kind, row.tensor, row.size) for row in quantizers.read(path)] == [("constant", "table", 15)]
+    assert quantizer_table.table(quantizers.read(path))[0]["kind"] == "constant"
+    assert "1 constants" in facts(path)["technique"].value.text
+    assert facts(path)["granularity"].value.data == {}
 
 
 def test_a_constant_of_one_element_does_not_count_as_few_bits(tmp_path):
     nodes = [helper.make_node("DequantizeLinear", ["c", "s", "z"], ["d"]), helper.make_node("Mul", ["x", "d"], ["y"])]
     stored = [held("c", np.uint8(255)), held("s", np.float32(1)), held("z", np.uint8(0))]
-    assert rows(saved(tmp_path / "one.onnx", nodes, stored))["c"].effective_bits == 8
+    assert rows(saved(tmp_path / "one.onnx", nodes, stored), "constant")["c"].effective_bits == 8
 
 
 def test_packed_weights_with_zero_points_of_their_own_are_asymmetric(tmp_path):

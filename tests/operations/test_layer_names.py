@@ -151,7 +151,8 @@ def test_a_symmetric_layer_among_others_keeps_its_relu() -> None:
     assert (zero["relu_1"], zero["relu_2"]) == ((128,), (0,))
     facts = found(outcome, small().path)
     assert facts["quantizers.lost_non_linearities"].findings == ()
-    assert "activations" not in asked(outcome)["asked.scheme"].value.data
+    assert asked(outcome)["asked.scheme"].value.data is None  # the file as a whole has neither; the tensor is looked up
+    assert outcome.overridden == {"relu_1": {"scheme": "symmetric"}}
 
 
 def test_a_product_with_its_weight_on_the_right_has_scales_by_output_channel(tmp_path: Path) -> None:

@@ -130,10 +130,10 @@ def test_what_needs_no_data_says_why_there_is_no_calibration(config: Any) -> Non
 
 
 def test_what_the_file_does_not_hold_is_a_finding() -> None:
-    config = aifsm.Static(activations="int8", backend="nncf", subset_size=50)
-    findings = {finding.field: finding for finding in quantized(config).findings}
-    finding = findings["aifsm.ptq.precision"]
-    assert (finding.code, "int8" in finding.asked, "uint8" in finding.measured) == ("asked_not_found", True, True)
+    (finding,) = quantized(aifsm.Dynamic(granularity="channel")).findings
+    assert (finding.code, finding.field) == ("asked_not_found", "aifsm.ptq.granularity")
+    assert "channelwise" in finding.asked
+    assert "layerwise in 3" in finding.measured
 
 
 def test_what_is_refused_leaves_no_run(experiment: str) -> None:
