@@ -128,7 +128,7 @@ def _frozen(
     # a freeze imports PyTorch, which an ONNX file does not need
     from mlflow_aifsm.operations.freeze import freeze
 
-    given = float_model.example(samples) if example_inputs is None and not isinstance(model, str) else example_inputs
+    given = float_model.example(samples, model) if example_inputs is None and not isinstance(model, str) else example_inputs
     judged = None if verification is None else replace(verification, limits=None, reason=None, latency=False)
     return freeze(model, given, Onnx(dynamic_shapes=BATCH), verified_model=verified_model, verification=judged, **where)
 

@@ -12,6 +12,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from mlflow_aifsm.capture import quantizers
+from mlflow_aifsm.capture.quantizer import WEIGHT
 from mlflow_aifsm.errors import AifsmError, InputError
 from mlflow_aifsm.fill import agrees
 from mlflow_aifsm.operations import support
@@ -201,3 +203,13 @@ def test_what_is_quantized_already_is_refused(config: Asked) -> None:
 def test_a_file_without_a_single_quantizer_is_not_delivered(config: Asked) -> None:
     with pytest.raises(AifsmError, match=r"nothing( to quantize)?; got \d+ nodes kept in float"):
         done(config)
+
+
+@pytest.mark.parametrize("bits", WEIGHT_ONLY_BITS)
+def test_zero_points_of_rows_with_a_single_group_are_read_without_their_padding(bits: int) -> None:
+    outcome = done(WeightOnly(bits, 256, "asymmetric"))
+    codes = found(outcome, small().path)["quantizers.weight_codes"]
+    assert codes.findings == ()
+    assert codes.value.text.startswith("1 of 1 weight")
+    (row,) = (row for row in quantizers.read(outcome.quantized.path) if row.kind == WEIGHT)
+    assert max(row.zero_point) < 1 << bits
