@@ -213,8 +213,9 @@ def _nbits(site: _Site) -> Quantizer:
     middle, scales, zeros = 1 << (bits - 1), site.values(site.scale), site.values(site.zero)
     blocks = -(-width // block)
     packed = zeros.dtype == np.uint8 and zeros.size != rows * blocks
-    # a row with one block has one zero point a byte, and what pads it holds anything
-    points = (unpacked(zeros, bits) if packed else zeros & (1 << bits) - 1).reshape(rows, -1)[:, :blocks]
+    if zeros.dtype == np.uint8 and not packed:
+        zeros = zeros & (1 << bits) - 1  # one zero point a byte, and what pads it may hold anything
+    points = (unpacked(zeros, bits) if packed else zeros).reshape(rows, -1)[:, :blocks]
     offset = middle if not zeros.size or (points == middle).all() else 0
     zero = (0,) if offset else tuple(np.ravel(points).astype(int).tolist())
     row = Quantizer(
