@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_aifsm.backends.quantized import Quantized
-from mlflow_aifsm.facts import Fact, Finding, Json
+from mlflow_aifsm.facts import Fact, Finding, Json, captured
 from mlflow_aifsm.samples import Samples
 
 Rows = Sequence[Mapping[str, Json]]
@@ -55,3 +55,14 @@ class Outcome:
     overridden: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def kept_reasons(found: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Why nodes stay in float because the caller named them, by node; ``found`` are the nodes by pattern."""
+    return {name: f"keep_float names it ({pattern})" for pattern, names in found.items() for name in names}
+
+
+def uncorrected() -> Fact:
+    """``recovery.bias_correction`` where ONNX Runtime's quantizer did all."""
+    text = "No bias correction: ONNX Runtime's quantizer has none"
+    return captured("recovery.bias_correction", text, source="this operation", short="none")

@@ -24,7 +24,7 @@ from mlflow_aifsm.capture.quantizer import ACTIVATION
 from mlflow_aifsm.facts import Fact, Finding, captured
 from mlflow_aifsm.operations.asked import asked
 from mlflow_aifsm.operations.judgement import Judge
-from mlflow_aifsm.operations.outcome import Outcome, Task
+from mlflow_aifsm.operations.outcome import Outcome, Task, kept_reasons
 from mlflow_aifsm.operations.quantization import ACTIVATIONS, WEIGHTS, Static
 from mlflow_aifsm.operations.recovery import BIAS, missed
 from mlflow_aifsm.operations.verbatim import NNCF_PACKAGES, nncf_bias, samples_of
@@ -52,7 +52,7 @@ def quantize(task: Task, config: Static) -> Outcome:
         OptimizationError: If NNCF refuses.
     """
     kept = selected(opened(task.path), config.keep_float, "keep_float")
-    reasons = {name: f"keep_float names it ({pattern})" for pattern, names in kept.items() for name in names}
+    reasons = kept_reasons(kept)
     making = _Making(task, config, tuple(reasons), _observed(task, config))
     done, bias = making.best()
     estimates = making.held(done.path)

@@ -26,7 +26,7 @@ from mlflow_aifsm.capture.onnx_graph import opened
 from mlflow_aifsm.capture.quantizer import ACTIVATION
 from mlflow_aifsm.facts import Fact, Json
 from mlflow_aifsm.operations.asked import asked
-from mlflow_aifsm.operations.outcome import Outcome, Task
+from mlflow_aifsm.operations.outcome import Outcome, Task, kept_reasons
 from mlflow_aifsm.operations.overrides import LEVELS, Overrides, overrides_of
 from mlflow_aifsm.operations.quantization import ACTIVATIONS, WEIGHTS, Static
 from mlflow_aifsm.operations.recovery import Recovery
@@ -134,7 +134,7 @@ class Placement:
     @property
     def reasons(self) -> dict[str, str]:
         """Why, by node."""
-        return {name: f"keep_float names it ({pattern})" for pattern, names in self.kept.items() for name in names}
+        return kept_reasons(self.kept)
 
     def made(self, in_float: tuple[str, ...], only: str = "") -> Quantized:
         """The file with the nodes ``in_float`` left alone, or with nothing but the node ``only`` quantized."""

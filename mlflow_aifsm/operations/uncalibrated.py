@@ -10,9 +10,9 @@ from mlflow_aifsm.backends.quantized import Quantized
 from mlflow_aifsm.capture.layer_names import selected
 from mlflow_aifsm.capture.onnx_graph import opened
 from mlflow_aifsm.errors import InputError
-from mlflow_aifsm.facts import Fact, captured, not_applicable
+from mlflow_aifsm.facts import not_applicable
 from mlflow_aifsm.operations.asked import asked
-from mlflow_aifsm.operations.outcome import Outcome, Task
+from mlflow_aifsm.operations.outcome import Outcome, Task, kept_reasons, uncorrected
 from mlflow_aifsm.operations.quantization import Dynamic, WeightOnly
 
 PACKAGES = ("onnxruntime", "onnx")
@@ -56,8 +56,7 @@ def quantize_weights(task: Task, config: WeightOnly) -> Outcome:
 def _kept(task: Task, patterns: tuple[str, ...]) -> dict[str, str]:
     if task.samples is not None:
         raise InputError("calibration data", got=task.samples.name, expected="none: this quantization reads no data")
-    found = selected(opened(task.path), patterns, "keep_float")
-    return {name: f"keep_float names it ({pattern})" for pattern, names in found.items() for name in names}
+    return kept_reasons(selected(opened(task.path), patterns, "keep_float"))
 
 
 def _outcome(done: Quantized, config: Dynamic | WeightOnly, keep: dict[str, str], reason: str) -> Outcome:
@@ -66,12 +65,7 @@ def _outcome(done: Quantized, config: Dynamic | WeightOnly, keep: dict[str, str]
         done,
         f"ONNX Runtime {version('onnxruntime')}",
         PACKAGES,
-        (calibration, *asked(config), _no_bias()),
+        (calibration, *asked(config), uncorrected()),
         reasons=keep,
         kept=tuple(keep),
     )
-
-
-def _no_bias() -> Fact:
-    text = "No bias correction: ONNX Runtime's quantizer has none"
-    return captured("recovery.bias_correction", text, source="this operation", short="none")

@@ -17,7 +17,7 @@ from mlflow_aifsm.capture.activations import activations
 from mlflow_aifsm.capture.quantizer import ACTIVATION
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Finding, captured
-from mlflow_aifsm.operations.outcome import Outcome, Task
+from mlflow_aifsm.operations.outcome import Outcome, Task, uncorrected
 from mlflow_aifsm.operations.quantization import NNCF, ORT
 from mlflow_aifsm.samples import Samples
 from mlflow_aifsm.verification.session import OnnxSession
@@ -70,13 +70,7 @@ def quantize_ort(task: Task, config: ORT) -> Outcome:
     options = {name: value for name, value in (config.extra_options or {}).items() if name.startswith("Calib")}
     words += f", with {', '.join(f'{name}={value}' for name, value in options.items())}" if options else ""
     found = _checked(task, done, short) if short != "min_max" or options else None
-    bias = captured(
-        "recovery.bias_correction",
-        "No bias correction: ONNX Runtime's quantizer has none",
-        source="this operation",
-        short="none",
-    )
-    facts = (_method(task, reading, words, short, done, [found] if found else []), bias)
+    facts = (_method(task, reading, words, short, done, [found] if found else []), uncorrected())
     return Outcome(done, f"ONNX Runtime {version('onnxruntime')}", ORT_PACKAGES, facts)
 
 
