@@ -32,8 +32,8 @@ REQUIRED = {
     "record edited",
     "verified model replaced",
     "verification data reused for calibration",
-    "calibrated on one sample",
-    "calibrated on one class",
+    "calibration on one sample",
+    "calibration on one class",
 }
 ARCHITECTURES = {"convolution", "residual", "recurrent", "attention", "multilayer perceptron"}
 
