@@ -86,7 +86,8 @@ def facts(
         quantizers: Its quantizers, if they were read already.
         pruning_logged: Whether a pruning step is on record; if not, notable zeros carry a finding ``zeros_without_pruning``.
         zeros: Its zeros, if they were counted already.
-        before: Zeros of the float file it was made from: zeros of codes whose float weights are none come from rounding.
+        before: Zeros of the float file it was made from: zeros of codes whose float weights are not zero come from rounding, or
+            the codes are not those of the weights, which is looked at elsewhere.
 
     Raises:
         InputError: If the file or its external data cannot be read.
@@ -103,7 +104,8 @@ def facts(
 
 
 def _pattern(file: OnnxFile, rows: tuple[Zeros, ...], counted: str, unpruned: set[str], *, pruning_logged: bool) -> Fact:
-    notable, computed = [row for row in rows if row.notable and row.tensor not in unpruned], _computed(file)
+    rounded = {row.tensor for row in rows if row.beside and row.tensor in unpruned}
+    notable, computed = [row for row in rows if row.notable and row.tensor not in rounded], _computed(file)
     if notable:
         worst = max(notable, key=lambda row: row.ratio)
         return _unexplained(f"{counted}, {worst.ratio:.1%} in {worst.tensor}", pruning_logged=pruning_logged)

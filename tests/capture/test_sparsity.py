@@ -82,3 +82,12 @@ def test_the_table_has_the_share_of_zeros_of_each_weight(pruned_file):
     shares = {row["tensor"]: row["ratio"] for row in table}
     assert shares["c2.weight"] == pytest.approx(0.4, abs=1e-3)
     assert shares["fc.weight"] == 0
+
+
+@pytest.mark.parametrize(
+    ("beside", "parent", "found"), [(4, 0, []), (4, 12, ["zeros_without_pruning"]), (0, 0, ["zeros_without_pruning"])]
+)
+def test_zeros_of_codes_are_rounding_where_the_float_weight_has_none(float_file, beside, parent, found):
+    zeros, before = sparsity.Zeros("w", "conv", 100, 12, beside), sparsity.Zeros("w", "conv", 100, parent)
+    pattern = sparsity.facts(float_file, zeros=(zeros,), before=(before,))[1]
+    assert [finding.code for finding in pattern.findings] == found
