@@ -101,13 +101,21 @@ def _seen(row: Quantizer | None, wanted: Mapping[str, str]) -> dict[str, str]:
 
 
 def _beyond(table: Sequence[Mapping[str, Json]]) -> list[Finding]:
-    """Quantizers whose representable range is not the calibrated one, within rounding."""
-    wrong = [str(row["tensor"]) for row in table if _differs(row)]
+    """Quantizers whose representable range is neither the calibrated one nor that of a right one, within rounding.
+
+    A tool gives both sides of a reshape, a transposition or a selection one range, that of either.
+    """
+    right = {_represented(row) for row in table if row.get("calibrated_max") is not None and not _differs(row)}
+    wrong = [str(row["tensor"]) for row in table if _differs(row) and _represented(row) not in right]
     if not wrong:
         return []
     asked, measured_words = "the ranges that calibration found", f"another range in {_listed(wrong)}"
     effect = "scales are not those of the calibration data"
     return [Finding("range_not_as_calibrated", asked=asked, measured=measured_words, effect=effect)]
+
+
+def _represented(row: Mapping[str, Json]) -> tuple[Json, Json]:
+    return row.get("beta_min"), row.get("alpha_max")
 
 
 def _differs(row: Mapping[str, Any]) -> bool:

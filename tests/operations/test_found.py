@@ -88,3 +88,12 @@ def test_a_range_that_is_not_the_calibrated_one_is_a_finding(factor: float) -> N
     rows = quantizer_table.with_calibrated(quantizer_table.table(quantizers.read(outcome.quantized.path)), calibrated)
     (finding,) = facts_of(outcome, small().path, rows)["quantizers.scale"].findings
     assert finding.code == "range_not_as_calibrated"
+
+
+def test_a_tensor_that_has_the_right_range_of_its_neighbour_is_no_finding() -> None:
+    row = {"scale_max": 0.1, "scales": 1, "symmetric": False, "beta_min": -2.0, "alpha_max": 23.5}
+    right = {**row, "tensor": "view", "calibrated_min": -2.0, "calibrated_max": 23.5}
+    shared = {**row, "tensor": "select", "calibrated_min": -1.0, "calibrated_max": 7.0}
+    outcome = done(Static(subset_size=32))
+    assert codes(facts_of(outcome, small().path, [right, shared])["quantizers.scale"]) == []
+    assert codes(facts_of(outcome, small().path, [shared])["quantizers.scale"]) == ["range_not_as_calibrated"]
