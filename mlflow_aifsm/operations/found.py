@@ -103,7 +103,8 @@ def _seen(row: Quantizer | None, wanted: Mapping[str, str]) -> dict[str, str]:
 def _beyond(table: Sequence[Mapping[str, Json]]) -> list[Finding]:
     """Quantizers whose representable range is neither the calibrated one nor that of a right one, within rounding.
 
-    A tool gives both sides of a reshape, a transposition or a selection one range, that of either.
+    A tool gives both sides of a reshape, a transposition or a selection one range, that of either, and what a Softmax or a
+    Sigmoid gives the whole of [0, 1].
     """
     right = {_represented(row) for row in table if row.get("calibrated_max") is not None and not _differs(row)}
     wrong = [str(row["tensor"]) for row in table if _differs(row) and _represented(row) not in right]
@@ -125,7 +126,8 @@ def _differs(row: Mapping[str, Any]) -> bool:
     slack = STEPS * abs(scale)
     ends = abs(row["alpha_max"] - high) <= slack and abs(row["beta_min"] - low) <= slack
     reach = abs(max(abs(row["alpha_max"]), abs(row["beta_min"])) - max(abs(low), abs(high))) <= slack
-    return not (ends or (row.get("symmetric") and reach))
+    whole = abs(row["beta_min"]) <= slack and abs(row["alpha_max"] - 1) <= slack and low >= 0 and high <= 1
+    return not (ends or whole or (row.get("symmetric") and reach))
 
 
 def _listed(names: Sequence[str]) -> str:
