@@ -96,7 +96,12 @@ class Overrides:
     def _grid(self, layer: Layer) -> Grid:
         dtype = layer.settings.get(ACTIVATIONS, self.config.activations)
         scheme = layer.settings.get("scheme", self.config.schemes[ACTIVATIONS])
-        return Grid(LEVELS[dtype], symmetric=scheme == "symmetric")
+        return grid_of(dtype, scheme)
+
+
+def grid_of(dtype: str, scheme: str) -> Grid:
+    """What a range of activations of this type is divided into."""
+    return Grid(LEVELS[dtype], symmetric=scheme == "symmetric")
 
 
 def overrides_of(file: OnnxFile, config: Static) -> Overrides:

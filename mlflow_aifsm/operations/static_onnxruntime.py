@@ -18,7 +18,6 @@ from mlflow_aifsm.backends.quantized import Quantized
 from mlflow_aifsm.calibration.estimators import Estimate, estimate
 from mlflow_aifsm.calibration.facts import clip_fact, distributions, method_fact, table, words
 from mlflow_aifsm.calibration.observer import Observation, observe
-from mlflow_aifsm.calibration.statistics import Grid
 from mlflow_aifsm.capture import quantizers
 from mlflow_aifsm.capture.activations import activations
 from mlflow_aifsm.capture.layer_names import selected
@@ -27,7 +26,7 @@ from mlflow_aifsm.capture.quantizer import ACTIVATION
 from mlflow_aifsm.facts import Fact, Json
 from mlflow_aifsm.operations.asked import asked
 from mlflow_aifsm.operations.outcome import Outcome, Task, kept_reasons
-from mlflow_aifsm.operations.overrides import LEVELS, Overrides, overrides_of
+from mlflow_aifsm.operations.overrides import Overrides, grid_of, overrides_of
 from mlflow_aifsm.operations.quantization import ACTIVATIONS, WEIGHTS, Static
 from mlflow_aifsm.operations.recovery import Recovery
 from mlflow_aifsm.operations.verbatim import samples_of
@@ -105,7 +104,7 @@ class Placement:
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """The range of every observed tensor, as asked; an output of the graph keeps all it showed."""
-        grid = _grid(self.config.activations, self.config.schemes[ACTIVATIONS])
+        grid = grid_of(self.config.activations, self.config.schemes[ACTIVATIONS])
         found = estimate(self.observation, self.config.ranges, grid, self.config.percentile)
         whole = estimate(self.observation, "min_max", grid)
         note = "an output of the graph: min_max used instead"
@@ -160,13 +159,9 @@ class Placement:
         }
 
 
-def _grid(dtype: str, scheme: str) -> Grid:
-    return Grid(LEVELS[dtype], symmetric=scheme == "symmetric")
-
-
 def _calibration(task: Task, config: Static, placement: Placement, estimates: dict[str, Estimate]) -> tuple[Fact, ...]:
     samples = samples_of(task)
-    grid, seen = _grid(config.activations, config.schemes[ACTIVATIONS]), placement.observation.seen
+    grid, seen = grid_of(config.activations, config.schemes[ACTIVATIONS]), placement.observation.seen
     parameters: dict[str, Json] = {"levels": grid.levels, "symmetric": grid.symmetric}
     parameters |= {"percentile": config.percentile} if config.ranges == "percentile" else {}
     others = {name: method for name, method in placement.overrides.methods.items() if method != config.ranges}

@@ -141,7 +141,8 @@ def dynamic_file(folder, prepared):
 @pytest.fixture(scope="session")
 def nncf_file(folder, float_file):
     """NNCF's defaults, the last layer left out."""
-    nncf = pytest.importorskip("nncf")
+    import nncf
+
     data = nncf.Dataset(batches(), lambda batch: {"x": batch})
     left_out = nncf.IgnoredScope(types=["Gemm"])
     model = nncf.quantize(onnx.load(float_file), data, subset_size=10, ignored_scope=left_out)
@@ -152,7 +153,8 @@ def nncf_file(folder, float_file):
 @pytest.fixture(scope="session")
 def int4_file(folder, linear_file):
     """NNCF's 4-bit weights in groups of 16, as MatMulNBits."""
-    nncf = pytest.importorskip("nncf")
+    import nncf
+
     mode = nncf.CompressWeightsMode.INT4_SYM
     model = nncf.compress_weights(onnx.load(linear_file), mode=mode, group_size=16, all_layers=True)
     onnx.save(model, folder / "int4.onnx")

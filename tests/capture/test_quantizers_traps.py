@@ -1,5 +1,6 @@
 """What quantizers were asked for and what their files hold: traps of ONNX Runtime 1.31 and NNCF 3.4, each on a real file."""
 
+import nncf
 import numpy as np
 import onnx
 import pytest
@@ -15,7 +16,6 @@ from mlflow_aifsm.facts import State
 from mlflow_aifsm.verification import integer_execution
 from tests.capture.conftest import batches, export
 
-nncf = pytest.importorskip("nncf")
 MODES = nncf.CompressWeightsMode
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.datasets import load_digits
 from torch import nn
 
 from mlflow_aifsm.capture import quantizer_facts
@@ -21,6 +20,7 @@ from mlflow_aifsm.operations.outcome import Outcome, Task
 from mlflow_aifsm.operations.quantization import Quantization
 from mlflow_aifsm.samples import Samples
 from mlflow_aifsm.sources import Source
+from tests.models import digits, fitted
 
 OPSETS = [helper.make_opsetid("", 21)]
 
@@ -58,27 +58,14 @@ class Trained:
 
 
 @cache
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's digits ``[n, 1, 8, 8]``, float32 in [0, 1], and their labels."""
-    images, labels = load_digits(return_X_y=True)
-    return (images / 16).astype(np.float32).reshape(-1, 1, 8, 8), labels
-
-
-@cache
 def small() -> Trained:
     """``SmallNet`` after two epochs, frozen with a dynamic batch axis; weights carry the names of its modules."""
     images, labels = digits()
-    torch.manual_seed(0)
-    model, inputs, targets = SmallNet(), torch.from_numpy(images[:1200]), torch.from_numpy(labels[:1200])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
-    for _ in range(2):
-        for batch in torch.randperm(1200).split(64):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(inputs[batch]), targets[batch]).backward()
-            optimizer.step()
     path = Path(mkdtemp(prefix="quantized-")) / "small.onnx"
     shapes = {"image": {0: torch.export.Dim("batch")}}
-    torch.onnx.export(model.eval(), (inputs[:4],), path, dynamo=True, dynamic_shapes=shapes, external_data=False)
+    torch.onnx.export(
+        fitted(SmallNet, 2), (torch.from_numpy(images[:4]),), path, dynamo=True, dynamic_shapes=shapes, external_data=False
+    )
     return Trained(path, images[1200:], labels[1200:])
 
 

@@ -18,7 +18,8 @@ from mlflow_aifsm.operations import support
 from mlflow_aifsm.operations.outcome import Task
 from mlflow_aifsm.operations.quantization import ORT, Dynamic, Static, WeightOnly
 from mlflow_aifsm.samples import Data, Samples
-from tests.operations.quantized_models import OPSETS, asked, digits, done, found, saved, small
+from tests.models import digits
+from tests.operations.quantized_models import OPSETS, asked, done, found, saved, small
 
 NODE = helper.make_node
 IMAGES, LABELS = (part[1200:] for part in digits())
