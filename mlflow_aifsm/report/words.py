@@ -53,7 +53,6 @@ LEADS: Mapping[str, str] = {
     "quantizers.weight_codes": "Weight codes",
     "recovery.bias_correction": "Bias correction",
     "verification.layer_sqnr": "Noise by layer",
-    "runtime.speedup": "Speed",
     "training": "In training",
     "graph": "In the file",
     "quantizers": "In the file",
