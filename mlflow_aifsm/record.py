@@ -177,6 +177,10 @@ class Record:
         """Fields of the template that are not answered; open rows are not counted."""
         return tuple(row for row in self.template.counted if not self.entries[row.key].answers(row))
 
+    def entry_of(self, fact: str) -> Entry | None:
+        """The entry of the field that shows ``fact``; None where the template has none."""
+        return next((self.entries[row.key] for row in self.template.fields if row.fact == fact), None)
+
     @property
     def status(self) -> Status:
         """The record's own status, before anyone re-reads the files."""

@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mlflow_aifsm import publishing, scratch
+from mlflow_aifsm import publishing, scratch, verifying
+from mlflow_aifsm.calls import call_fact
 from mlflow_aifsm.capture import environment, frozen, tool_validation
 from mlflow_aifsm.capture.quantizer_table import with_calibrated
 from mlflow_aifsm.capture.source_code import SourceCode
@@ -22,7 +23,7 @@ from mlflow_aifsm.codec import unstructure
 from mlflow_aifsm.config import Config
 from mlflow_aifsm.digests import FileDigest, set_digest
 from mlflow_aifsm.errors import InputError
-from mlflow_aifsm.facts import Fact, Facts, Finding, Json, State, captured, measured
+from mlflow_aifsm.facts import Fact, Facts, Json, captured, measured
 from mlflow_aifsm.fill import fill
 from mlflow_aifsm.measurement import Measurement, measure
 from mlflow_aifsm.progress import progress
@@ -34,7 +35,7 @@ from mlflow_aifsm.template import Template
 from mlflow_aifsm.tracking.staging import Attachments
 from mlflow_aifsm.tracking.write import Place, UsedData
 from mlflow_aifsm.verification.criterion import Criterion, Verification
-from mlflow_aifsm.verification.run import REUSED, Reference, verify
+from mlflow_aifsm.verification.run import Reference, verify
 
 _logger = logging.getLogger(__name__)
 
@@ -117,11 +118,7 @@ class Recording:
             config: What replays the call, or None where that is not known.
             what: What was asked for, where that is another thing than the arguments.
         """
-        printed = ", ".join(f"{name}={value!r}" for name, value in (arguments if shown is None else shown).items())
-        rest = "" if shown is None else "; all other arguments are the function's defaults, which record.json holds"
-        text = f"{what}{': ' if what else ''}{function}({printed}){rest}. Called from {self.source.text}"
-        data = {"function": function, "arguments": dict(arguments), "source": _source_data(self.source), "config": config}
-        self.add(captured(fact, text, data, source=f"call of {function}", short=function))
+        self.add(call_fact(self.source, fact, function, arguments, shown, config, what))
 
     def trained(self, training: Training) -> None:
         """Takes what the code that trained states; it beats the training run's params, and adds to what the model shows."""
@@ -155,20 +152,21 @@ class Recording:
         if sha256:
             self._data.append(UsedData(name or "unnamed", sha256, context))
 
-    def output(self, path: str | Path, against: Path | None = None) -> Measurement:
+    def output(self, path: str | Path, against: Path | None = None, *, pruning_logged: bool = False) -> Measurement:
         """Takes the delivered file and measures it at once.
 
         Args:
             path: The file: ONNX, its external data beside it, pt2, or TorchScript; a PyTorch archive of another name is copied
                 under the one by which MLflow finds it.
             against: The float model it was made from, to find what was lost on the way.
+            pruning_logged: Whether a pruning is on record, so that zeros are expected.
 
         Raises:
             InputError: If it is no frozen file.
         """
         given = Path(path)
         self.delivered = given if frozen.delivery_name(given) == given.name else frozen.copied(given, scratch.folder())
-        self.measurement = measure(self.delivered, against)
+        self.measurement = measure(self.delivered, against, pruning_logged=pruning_logged)
         self.add(*self.measurement.facts)
         digest = self.measurement.sha256
         self.add(measured("output.digest", f"sha256 {digest}", digest, source=self.delivered.name))
@@ -197,40 +195,10 @@ class Recording:
             raise InputError("nothing to verify", remedy="call output(path) first")
         with progress("verifying") as shown:
             result, facts = verify(self.delivered, reference, verification, default, progress=shown, seen=self._seen)
-        self.verification = replace(result, held_in=self._holder(verification))
-        self.note(self._environments(verification))
-        self.add(*facts, *self._reused(self.verification))
+        self.verification = replace(result, held_in=verifying.holder(verification, self.source))
+        self.note(verifying.environments(verification, self.template.log, self.facts.get("environment.host")))
+        self.add(*facts, *verifying.reused(self.verification, self.facts))
         self.data(self.verification.data, self.verification.data_sha256, "verification")
-
-    def _environments(self, verification: Verification) -> str:
-        """How the place of the verification differs from that of the conversion (EASA Concept Paper IMP-07)."""
-        made = self.facts.get("environment.host")
-        if verification.outputs is not None:
-            place = verification.runtime or "not recorded"
-            return f"Verified outside the environment of the log: target device, {place}."
-        what = self.template.log
-        if made is not None and made.state is State.NOT_RECORDED:
-            return f"The environment of the {what} is not known, so neither is its difference from that of the verification."
-        return f"{what.capitalize()} and verification ran in one process: the environment of the log is that of both."
-
-    def _holder(self, verification: Verification) -> str:
-        """Where the criterion stands: a script that is committed as it ran holds it, else nothing older than the call does."""
-        if verification.epsilon is None and verification.limits is None:
-            return ""
-        word = b"epsilon" if verification.epsilon is not None else b"limits"
-        if self.source.commit and self.source.dirty is False and word in self.source.content:
-            return f"{self.source.name}, commit {self.source.commit}"
-        return "criterion supplied with the call"
-
-    def _reused(self, result: VerificationResult) -> list[Fact]:
-        """The data set that trained or calibrated, with a finding where it also verifies (Automotive SPICE 4.0, MLE.4 BP2)."""
-        reused = int(result.numbers.get(REUSED, 0))
-        used = self.facts.get("calibration.method") or self.facts.get("training.data_sets")
-        if not reused or used is None:
-            return []
-        asked, effect = "verification data that nothing was fitted to", "the verification says less about data not seen before"
-        finding = Finding("data_reused", "", asked, f"{reused} samples are in both", effect)
-        return [replace(used, findings=(*used.findings, finding))]
 
     @property
     def finished(self) -> Result:
@@ -343,8 +311,3 @@ def _say(text: str) -> None:
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     with suppress(OSError, ValueError):
         print(text.encode(encoding, errors="replace").decode(encoding))  # noqa: T201
-
-
-def _source_data(source: SourceCode) -> dict[str, Json]:
-    names = ("name", "sha256", "commit", "branch", "remote", "dirty", "notes")
-    return {"kind": str(source.kind), **{name: getattr(source, name) for name in names}}

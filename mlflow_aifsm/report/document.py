@@ -84,7 +84,7 @@ def _given(record: Record) -> tuple[Text, ...]:
     """The model that went in, as a person says it, then where it lies and which log made it."""
     name = IDENTIFIER.fullmatch(record.subject)
     subject = f"{name[1]} version {name[2]}" if name else record.subject or "a model that is not named"
-    entry = next((record.entries[row.key] for row in record.template.fields if row.fact == "input.id"), None)
+    entry = record.entry_of("input.id")
     beside = [text for text in (_place(entry), _earlier_log(entry, record)) if text] if entry else []
     return (strong(subject), *([Text(f"({', '.join(beside)})")] if beside else []))
 

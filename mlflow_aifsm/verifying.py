@@ -1,0 +1,52 @@
+"""What a log says of its verification besides the numbers: who holds the criterion, where it ran, whether the data are new."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mlflow_aifsm.capture.source_code import SourceCode
+from mlflow_aifsm.facts import Fact, Facts, Finding, State
+from mlflow_aifsm.record import VerificationResult
+from mlflow_aifsm.verification.criterion import Verification
+from mlflow_aifsm.verification.run import REUSED
+
+FITTED = ("calibration.method", "pruning.recovery", "training.data_sets")
+"""Facts that name data which the model was fitted to."""
+
+
+def holder(verification: Verification, source: SourceCode) -> str:
+    """Where the criterion stands: a script that is committed as it ran holds it, else nothing older than the call does."""
+    if verification.epsilon is None and verification.limits is None:
+        return ""
+    word = b"epsilon" if verification.epsilon is not None else b"limits"
+    if source.commit and source.dirty is False and word in source.content:
+        return f"{source.name}, commit {source.commit}"
+    return "criterion supplied with the call"
+
+
+def environments(verification: Verification, log: str, made: Fact | None) -> str:
+    """How the place of the verification differs from that of the conversion (EASA Concept Paper IMP-07).
+
+    Args:
+        verification: What was asked.
+        log: ``conversion`` or ``optimization``.
+        made: The environment of the log, as far as it is known by now.
+    """
+    if verification.outputs is not None:
+        place = verification.runtime or "not recorded"
+        return f"Verified outside the environment of the log: target device, {place}."
+    if made is not None and made.state is State.NOT_RECORDED:
+        return f"The environment of the {log} is not known, so neither is its difference from that of the verification."
+    return f"{log.capitalize()} and verification ran in one process: the environment of the log is that of both."
+
+
+def reused(result: VerificationResult, facts: Facts) -> list[Fact]:
+    """The data that trained or calibrated, with a finding where they also verify (Automotive SPICE 4.0, MLE.4 BP2)."""
+    count = int(result.numbers.get(REUSED, 0))
+    known = [fact for name in FITTED if (fact := facts.get(name)) is not None]
+    used = next((fact for fact in known if fact.state is not State.NOT_APPLICABLE), known[0] if known else None)
+    if not count or used is None:
+        return []
+    asked, effect = "verification data that nothing was fitted to", "the verification says less about data not seen before"
+    finding = Finding("data_reused", "", asked, f"{count} samples are in both", effect)
+    return [replace(used, findings=(*used.findings, finding))]
