@@ -10,12 +10,17 @@ from mlflow_aifsm.capture import (
     graph_facts,
     non_linearities,
     onnx_graph,
+    pruning_patterns,
     quantizer_facts,
     quantizer_table,
     quantizers,
     sparsity,
+    workload,
 )
 from mlflow_aifsm.capture.file_kind import FileKind, kind_of
+from mlflow_aifsm.capture.layer_weights import layer_weights
+from mlflow_aifsm.capture.onnx_graph import OnnxFile
+from mlflow_aifsm.capture.quantizer import Quantizer
 from mlflow_aifsm.digests import FileDigest, set_digest
 from mlflow_aifsm.facts import Fact, Json
 from mlflow_aifsm.verification import integer_execution
@@ -45,7 +50,7 @@ def measure(path: Path, against: Path | None = None, *, pruning_logged: bool = F
         path: The delivered file: ONNX, its external data beside it, pt2, or TorchScript.
         against: The float ONNX file it was made from, to find activation functions that were lost and to recompute the codes of
             each weight.
-        pruning_logged: Whether a pruning step is on record, so that zeros are expected.
+        pruning_logged: Whether a pruning step is on record, so that zeros are expected, and files are compressed.
 
     Raises:
         InputError: If a file is missing, damaged, hostile, or no frozen model.
@@ -57,20 +62,29 @@ def measure(path: Path, against: Path | None = None, *, pruning_logged: bool = F
 def _onnx(path: Path, against: Path | None, *, pruning_logged: bool) -> Measurement:
     file, before = onnx_graph.opened(path), None if against is None else onnx_graph.opened(against)
     rows = quantizers.read(file)
-    zeros = sparsity.read_zeros(file, rows)
-    parent = () if before is None else sparsity.read_zeros(before)
+    zeros = sparsity.read_zeros(file, rows, before)
+    times = _uses(file, rows, before)
     facts = (
         *graph_facts.facts(file),
         *quantizer_facts.facts(file, before, rows),
-        *sparsity.facts(file, pruning_logged=pruning_logged, zeros=zeros, before=parent),
+        sparsity.ratio(file, zeros),
+        pruning_patterns.pruning_patterns(file, zeros, pruning_logged=pruning_logged),
+        *workload.facts(file, zeros, times, before, pruning_logged=pruning_logged),
         *integer_execution.facts(file),
     )
     names = {} if before is None else non_linearities.standing_for(file, before)
+    shares = zip(zeros, sparsity.table(zeros), strict=True)
     tables = {
         "quantizers": tuple(quantizer_table.table(rows, standing_for=names)),
-        "sparsity": tuple(sparsity.table(zeros)),
+        "sparsity": tuple({**columns, **workload.columns(row, times)} for row, columns in shares),
     }
     return Measurement(facts, file.files, set_digest(file.files), tables)
+
+
+def _uses(file: OnnxFile, rows: tuple[Quantizer, ...], before: OnnxFile | None) -> dict[str, int]:
+    """How often weights are multiplied; a runtime's own operators tell no shape, and the float file's layers have the same."""
+    known = {} if before is None else workload.uses(before, layer_weights(before))
+    return {**known, **workload.uses(file, layer_weights(file, rows))}
 
 
 def _torch(path: Path, kind: FileKind) -> Measurement:

@@ -8,7 +8,7 @@ convolution. A node without a weight takes the exporter's note.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -35,6 +35,20 @@ def selected(file: OnnxFile, patterns: Iterable[str], what: str) -> dict[str, tu
         InputError: If a pattern means no node; the nearest names are told.
     """
     known = {node.name: names_of(file.scopes[0], node) for node in file.scopes[0].nodes if node.op_type != "Constant"}
+    return matching(known, patterns, what)
+
+
+def matching(known: Mapping[str, Sequence[str]], patterns: Iterable[str], what: str) -> dict[str, tuple[str, ...]]:
+    """Names of the layers that each pattern means, in the order of ``known``.
+
+    Args:
+        known: What each layer goes by.
+        patterns: As those of ``selected``.
+        what: The argument that holds them, for the message.
+
+    Raises:
+        InputError: If a pattern means no layer; the nearest names are told.
+    """
     return {pattern: _matching(known, pattern, what) for pattern in patterns}
 
 
@@ -59,7 +73,7 @@ def module_path(scope: Scope, node: NodeProto) -> str:
     return modules[-1] if modules else ""
 
 
-def _matching(known: Mapping[str, tuple[str, ...]], pattern: str, what: str) -> tuple[str, ...]:
+def _matching(known: Mapping[str, Sequence[str]], pattern: str, what: str) -> tuple[str, ...]:
     found = tuple(name for name, aliases in known.items() if any(_means(pattern, alias) for alias in aliases))
     if found:
         return found

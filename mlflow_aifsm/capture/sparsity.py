@@ -1,22 +1,23 @@
 """Zeros among the weights of a delivered file, by tensor.
 
-A code that equals its zero point stands for zero. Rounding makes zeros too, as many as the codes beside zero
-occur. Zeros beyond that come from pruning.
+A code that equals its zero point stands for zero. Rounding makes zeros too, as many as the codes beside zero occur. Zeros
+beyond that come from pruning; where the float file is at hand, its zeros tell them apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from mlflow_aifsm.capture.float_layers import FLOAT_LAYERS
-from mlflow_aifsm.capture.onnx_graph import OnnxFile, node_name, opened
-from mlflow_aifsm.capture.quantizer import WEIGHT, Quantizer
-from mlflow_aifsm.capture.quantizers import read
-from mlflow_aifsm.facts import Fact, Finding, Json, measured, not_applicable, not_recorded
+from mlflow_aifsm.capture.layer_weights import LayerWeight, layer_weights
+from mlflow_aifsm.capture.onnx_graph import OnnxFile, opened
+from mlflow_aifsm.capture.quantizer import Quantizer
+from mlflow_aifsm.capture.zero_patterns import Mask, pattern_of, without_rounding
+from mlflow_aifsm.facts import Fact, Json, measured
 
 NOTABLE = 0.05
 """Share of zeros in a layer from which on they call for an explanation."""
@@ -24,19 +25,33 @@ NOTABLE = 0.05
 ROUNDING = 2
 """Zeros come from rounding as long as they are fewer than this many times the elements one code beside zero."""
 
-ONE_WEIGHT = frozenset({"Conv", "ConvTranspose", "Gemm"})
-"""Operators whose second input is a weight; that of MatMul may be data."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Zeros:
-    """Zeros of one weight: tensor, layer that uses it, number of elements, how many are zero, how many one code beside."""
+    """Zeros of one weight.
+
+    Attributes:
+        tensor: Name of the weight, without what quantizers add to names.
+        layer: Name of the node that multiplies it with data.
+        size: Number of elements.
+        zeros: How many are zero.
+        beside: Codes one beside the code for zero: as many zeros come from rounding alone; 0 for float weights.
+        module: Path of the module; empty where the file does not tell.
+        before: Zeros of the float weight it was made from; None where that is not at hand.
+        kept: How many of these are still zero.
+        mask: The zeros that pruning can have made, output channels first: of codes those of the float weight that are still
+            zero, or, without a float weight, those beyond what rounding makes. None where nothing is zero.
+    """
 
     tensor: str
     layer: str
     size: int
     zeros: int
     beside: int = 0
+    module: str = ""
+    before: int | None = None
+    kept: int = 0
+    mask: Mask | None = None
 
     @property
     def ratio(self) -> float:
@@ -46,103 +61,95 @@ class Zeros:
     @property
     def notable(self) -> bool:
         """Whether the zeros call for an explanation: too many, and more than rounding makes."""
+        if self.before is not None and self.beside:
+            return self.kept >= NOTABLE * self.size > 0
         return self.ratio >= NOTABLE and self.zeros >= ROUNDING * self.beside
 
+    @property
+    def rounded(self) -> int:
+        """Zeros that pruning did not make: rounding did."""
+        return self.zeros - (0 if self.mask is None else int(np.count_nonzero(self.mask)))
 
-def read_zeros(source: Path | OnnxFile, quantizers: tuple[Quantizer, ...] | None = None) -> tuple[Zeros, ...]:
-    """Zeros of every weight that a layer multiplies with data, quantized or not.
+    @property
+    def lost(self) -> int:
+        """Zeros of the float weight that are zero no more."""
+        return (self.before or 0) - self.kept
 
-    Args:
-        source: The delivered file.
-        quantizers: Its quantizers, if they were read already.
-
-    Raises:
-        InputError: If the file or its external data cannot be read.
-    """
-    file = opened(source)
-    rows = read(file) if quantizers is None else quantizers
-    coded = [Zeros(row.label, row.layer, row.size, row.zeros, row.beside) for row in rows if row.kind == WEIGHT]
-    return (*coded, *_float(file, {row.tensor for row in rows}))
-
-
-def table(zeros: tuple[Zeros, ...]) -> list[dict[str, Json]]:
-    """One row for each weight: tensor, zeros, size, ratio in [0, 1], layer, elements one code beside zero."""
-    names = ("tensor", "zeros", "size", "ratio", "layer", "beside")
-    return [{name: getattr(row, name) for name in names} for row in zeros]
+    @property
+    def pattern(self) -> str:
+        """The word for the pattern that the zeros hold; empty where there is none to see."""
+        return pattern_of(self.mask).word if self.mask is not None and self.mask.any() else ""
 
 
-def facts(
-    source: Path | OnnxFile,
-    quantizers: tuple[Quantizer, ...] | None = None,
-    *,
-    pruning_logged: bool = False,
-    zeros: tuple[Zeros, ...] | None = None,
-    before: tuple[Zeros, ...] = (),
-) -> list[Fact]:
-    """``zeros.ratio``, and ``pruning.patterns`` as far as zeros alone tell it.
+def read_zeros(
+    source: Path | OnnxFile, quantizers: tuple[Quantizer, ...] | None = None, against: Path | OnnxFile | None = None
+) -> tuple[Zeros, ...]:
+    """Zeros of every weight that a layer multiplies with data, quantized or not, in the order of the nodes.
 
     Args:
         source: The delivered file.
         quantizers: Its quantizers, if they were read already.
-        pruning_logged: Whether a pruning step is on record; if not, notable zeros carry a finding ``zeros_without_pruning``.
-        zeros: Its zeros, if they were counted already.
-        before: Zeros of the float file it was made from: zeros of codes whose float weights are not zero come from rounding, or
-            the codes are not those of the weights, which is looked at elsewhere.
+        against: The float file it was made from.
 
     Raises:
-        InputError: If the file or its external data cannot be read.
+        InputError: If a file or its external data cannot be read.
     """
-    file = opened(source)
-    rows = read_zeros(file, quantizers) if zeros is None else zeros
+    file, before = opened(source), None if against is None else opened(against)
+    parents = {} if before is None else _by_name(layer_weights(before))
+    return tuple(_zeros(file, weight, before, _parent(weight, parents)) for weight in layer_weights(file, quantizers))
+
+
+def table(zeros: Iterable[Zeros]) -> list[dict[str, Json]]:
+    """One row for each weight: tensor, zeros, size, ratio in [0, 1], layer, elements one code beside zero, module, pattern.
+
+    Where the float file was at hand, its zeros follow as ``zeros_before``, and those of them that are still zero as
+    ``zeros_kept``.
+    """
+    names = ("tensor", "zeros", "size", "ratio", "layer", "beside", "module", "pattern")
+    rows = list(zeros)
+    parent = {"zeros_before": "before", "zeros_kept": "kept"} if any(row.before is not None for row in rows) else {}
+    return [
+        {name: getattr(row, name) for name in names}
+        | {title: None if row.before is None else getattr(row, name) for title, name in parent.items()}
+        for row in rows
+    ]
+
+
+def ratio(file: OnnxFile, zeros: tuple[Zeros, ...]) -> Fact:
+    """``zeros.ratio``: the share of zeros among all weights of the file's layers."""
+    total, found = sum(row.size for row in zeros), sum(row.zeros for row in zeros)
+    share = found / total if total else 0.0
+    return measured("zeros.ratio", counted(zeros), share, source=file.source, short=f"{share:.3f}")
+
+
+def counted(zeros: Iterable[Zeros]) -> str:
+    """How many weights are zero, in words: ``5 of 100 weights are zero (5.0%)``."""
+    rows = list(zeros)
     total, found = sum(row.size for row in rows), sum(row.zeros for row in rows)
-    ratio = found / total if total else 0.0
-    share = f" ({ratio:.1%})" if found else ""
-    counted = f"{found:,} of {total:,} weights {'is' if found == 1 else 'are'} zero{share}"
-    fact = measured("zeros.ratio", counted, ratio, source=file.source, short=f"{ratio:.3f}")
-    unpruned = {row.tensor for row in before if row.ratio < NOTABLE}
-    return [fact, _pattern(file, rows, counted, unpruned, pruning_logged=pruning_logged)]
+    share = f" ({found / total:.1%})" if found else ""
+    return f"{found:,} of {total:,} weights {'is' if found == 1 else 'are'} zero{share}"
 
 
-def _pattern(file: OnnxFile, rows: tuple[Zeros, ...], counted: str, unpruned: set[str], *, pruning_logged: bool) -> Fact:
-    rounded = {row.tensor for row in rows if row.beside and row.tensor in unpruned}
-    notable, computed = [row for row in rows if row.notable and row.tensor not in rounded], _computed(file)
-    if notable:
-        worst = max(notable, key=lambda row: row.ratio)
-        return _unexplained(f"{counted}, {worst.ratio:.1%} in {worst.tensor}", pruning_logged=pruning_logged)
-    if computed:
-        reason = f"the weights of {', '.join(computed)} are computed when the file runs, so their zeros are not in it"
-        return not_recorded("pruning.patterns", reason, "remove masks and reparametrizations before the export")
-    rounding = ", no more than rounding makes" if any(row.ratio >= NOTABLE for row in rows) else ""
-    return not_applicable("pruning.patterns", f"no pruning: {counted}{rounding}", [], source=file.source)
+def _by_name(weights: tuple[LayerWeight, ...]) -> dict[str, LayerWeight]:
+    """Weights by tensor, and by layer where a layer has one."""
+    layers = Counter(weight.layer for weight in weights)
+    alone = {weight.layer: weight for weight in weights if layers[weight.layer] == 1}
+    return alone | {weight.tensor: weight for weight in weights}
 
 
-def _unexplained(text: str, *, pruning_logged: bool) -> Fact:
-    effect = "somebody removed weights, and the log does not say how"
-    finding = Finding("zeros_without_pruning", asked="a pruning step on record", measured=text, effect=effect)
-    remedy = "prune with mlflow_aifsm.prune, which records criterion and pattern"
-    reason = f"zeros found ({text}), pattern not analysed"
-    return not_recorded("pruning.patterns", reason, remedy, () if pruning_logged else (finding,))
+def _parent(weight: LayerWeight, parents: Mapping[str, LayerWeight]) -> LayerWeight | None:
+    found = [parents[name] for name in (weight.label, weight.tensor, weight.layer) if name in parents]
+    return next((parent for parent in found if parent.size == weight.size), None)
 
 
-def _computed(file: OnnxFile) -> list[str]:
-    """Layers whose weight is neither stored nor decoded from stored codes, as behind a mask or a reparametrization."""
-    found = []
-    for scope in file.scopes:
-        for node in (node for node in scope.nodes if node.op_type in ONE_WEIGHT):
-            made_by = scope.producer(origin := scope.origin(node.input[1]))
-            if made_by is not None and made_by.op_type != "DequantizeLinear" and scope.initializer(origin) is None:
-                found.append(node_name(node))
-    return found
-
-
-def _float(file: OnnxFile, coded: set[str]) -> Iterator[Zeros]:
-    seen = set(coded)
-    for scope in file.scopes:
-        for node in (node for node in scope.nodes if node.op_type in FLOAT_LAYERS):
-            for name in node.input[:3] if node.op_type in ("LSTM", "GRU", "RNN") else node.input[:2]:
-                origin = scope.origin(name)
-                held = scope.initializer(origin)
-                if held is not None and origin not in seen:
-                    seen.add(origin)
-                    values = file.array(held)
-                    yield Zeros(origin, node_name(node), int(values.size), int(values.size - np.count_nonzero(values)))
+def _zeros(file: OnnxFile, weight: LayerWeight, before: OnnxFile | None, parent: LayerWeight | None) -> Zeros:
+    zero, row = weight.zero(file), weight.quantizer
+    total, beside = int(np.count_nonzero(zero)), 0 if row is None else row.beside
+    module = weight.module or (parent.module if parent else "")
+    made = Zeros(weight.label, weight.layer, weight.size, total, beside, module)
+    if before is None or parent is None:
+        return replace(made, mask=without_rounding(zero, ROUNDING * beside) if total else None)
+    earlier = parent.zero(before).reshape(zero.shape)
+    still = earlier & zero
+    kept, mask = int(np.count_nonzero(still)), zero if row is None else still
+    return replace(made, before=int(np.count_nonzero(earlier)), kept=kept, mask=mask if mask.any() else None)
