@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from mlflow_aifsm.hooks.context import record_conversion, record_optimization
     from mlflow_aifsm.operations.configs import Onnx, Pt2
     from mlflow_aifsm.operations.freeze import freeze
+    from mlflow_aifsm.operations.optimization import optimization
+    from mlflow_aifsm.operations.prune import prune
+    from mlflow_aifsm.operations.pruning import FineTuning, Gradient, Magnitude
     from mlflow_aifsm.operations.quantization import NNCF, ORT, Dynamic, Static, WeightOnly
     from mlflow_aifsm.operations.quantize import quantize
     from mlflow_aifsm.record import Entry, Record
@@ -49,6 +52,9 @@ _PLACES = {
     "hooks.context": ("record_conversion", "record_optimization"),
     "operations.configs": ("Onnx", "Pt2"),
     "operations.freeze": ("freeze",),
+    "operations.optimization": ("optimization",),
+    "operations.prune": ("prune",),
+    "operations.pruning": ("FineTuning", "Gradient", "Magnitude"),
     "operations.quantization": ("NNCF", "ORT", "Dynamic", "Static", "WeightOnly"),
     "operations.quantize": ("quantize",),
     "record": ("Entry", "Record"),
@@ -68,6 +74,9 @@ __all__ = [
     "Dynamic",
     "Entry",
     "Finding",
+    "FineTuning",
+    "Gradient",
+    "Magnitude",
     "Onnx",
     "Pt2",
     "Record",
@@ -83,6 +92,8 @@ __all__ = [
     "load_model",
     "load_record",
     "log_model",
+    "optimization",
+    "prune",
     "quantize",
     "record_conversion",
     "record_optimization",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from mlflow_aifsm.facts import Finding
 from mlflow_aifsm.record import Record, VerificationResult
@@ -22,6 +23,7 @@ class Result:
         model_uri: MLflow's logged model, ``models:/m-…``; empty if no file was delivered.
         version_uri: Registered version, ``models:/<name>/<version>``; empty if none was asked for.
         record: The record.
+        model: The module that was pruned, in memory; None where there is none.
     """
 
     path: Path | None
@@ -30,6 +32,7 @@ class Result:
     model_uri: str
     version_uri: str
     record: Record
+    model: Any = field(default=None, repr=False, compare=False)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

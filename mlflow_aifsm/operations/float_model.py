@@ -36,7 +36,8 @@ class FloatModel:
         model: The verified learning model at the beginning of the chain.
         source_uri: The registered version or logged model that the file is; empty for a file of nobody's.
         model_id: Its logged model.
-        input_id: The conversion that made it.
+        input_id: The conversion that made it, or that made what an earlier optimization started from.
+        parent: Record of the optimization that made it, where one did.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class FloatModel:
     source_uri: str = ""
     model_id: str = ""
     input_id: str = ""
+    parent: Record | None = None
 
 
 def is_torch(model: Any) -> bool:
@@ -168,9 +170,8 @@ def _from_result(result: Result, verified: VerifiedModel | None) -> FloatModel:
         raise InputError(
             f"log {result.log_id} delivered {result.path.name}", expected="an ONNX file", remedy="freeze to Onnx()"
         )
-    model = verified or VerifiedModel("", result.record.subject)
     made, model_id = result.version_uri or result.model_uri, result.model_uri.removeprefix("models:/")
-    return FloatModel(result.path, file_set(result.path), model, made, model_id, result.log_id)
+    return _known(result.path, result.record, verified, made, model_id)
 
 
 def _from_uri(found: VerifiedModel, verified: VerifiedModel | None) -> FloatModel:
@@ -179,13 +180,19 @@ def _from_uri(found: VerifiedModel, verified: VerifiedModel | None) -> FloatMode
         raise InputError(
             f"model {found.uri}", got=f"flavors {', '.join(found.flavors)}", expected="a model of flavor onnx; freeze it first"
         )
-    path = found.folder / str(entry["data"])
+    path, record = found.folder / str(entry["data"]), found.folder / EXTRAS / RECORD
+    if record.is_file():
+        return _known(path, Record.from_json(record.read_bytes()), verified, found.uri, found.model_id)
     conversion = str(found.flavors.get("aifsm", {}).get("log_id", ""))
-    model = verified or VerifiedModel("" if conversion else found.uri, _subject(found))
+    model = verified or VerifiedModel("" if conversion else found.uri, found.id)
     return FloatModel(path, file_set(path), model, found.uri, found.model_id, conversion)
 
 
-def _subject(found: VerifiedModel) -> str:
-    """The verified learning model that a frozen model was made of, as its record says; its own id where it has no record."""
-    record = found.folder / EXTRAS / RECORD if found.folder else None
-    return Record.from_json(record.read_bytes()).subject if record and record.is_file() else found.id
+def _known(path: Path, record: Record, verified: VerifiedModel | None, uri: str, model_id: str) -> FloatModel:
+    """A file that a log made; one that an optimization made goes by what that one started from, as the template asks."""
+    model = verified or VerifiedModel("", record.subject)
+    given = record.entry_of("input.id") if record.template.log == "optimization" else None
+    if given is None:
+        return FloatModel(path, file_set(path), model, uri, model_id, record.log_id)
+    conversion = given.value.text if given.value.text != record.subject else ""
+    return FloatModel(path, file_set(path), model, uri, model_id, conversion, record)

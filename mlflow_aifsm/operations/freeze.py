@@ -98,7 +98,7 @@ def freeze(
             log.input(origin.files, origin.sha256, origin.model_id)
         else:
             log.input((), source.sha256)
-        _convert(log, source, asked, _replay(origin, example_inputs, asked) if isinstance(model, str) else None)
+        convert(log, source, asked, _replay(origin, example_inputs, asked) if isinstance(model, str) else None)
         if training is not None:
             log.trained(training)
         if verification is not None:
@@ -136,7 +136,19 @@ def _check_shapes(source: SourceModel, asked: Onnx | Pt2) -> None:
         torchscript.dynamic_axes(asked.dynamic_shapes, source.args, source.kwargs, source.names)
 
 
-def _convert(log: Recording, source: SourceModel, asked: Onnx | Pt2, replay: Json) -> None:
+def convert(log: Recording, source: SourceModel, asked: Onnx | Pt2, replay: Json, made: Exported | None = None) -> None:
+    """Converts ``source`` and hands file, call and what the source shows to ``log``.
+
+    Args:
+        log: The conversion log.
+        source: What is converted.
+        asked: What it is converted to.
+        replay: What converts again; None where that is not known.
+        made: The file, where it was made already.
+
+    Raises:
+        ConversionError: If the exporter fails.
+    """
     tool = asked.exporter if isinstance(asked, Onnx) else "pt2"
     log.add(*source.facts)
     log.note(*source.notes)
@@ -146,7 +158,7 @@ def _convert(log: Recording, source: SourceModel, asked: Onnx | Pt2, replay: Jso
         log.add(captured("asked.opset", f"opset {asked.opset}", asked.opset, source="argument config"))
     if isinstance(source.model, ExportedProgram) and asked.dynamic_shapes is not None:
         log.note("Dynamic shapes were asked for; an exported program keeps the axes that it was exported with.")
-    exported = exported_file(source, asked)
+    exported = made or exported_file(source, asked)
     log.call("converter.call", exported.function, exported.arguments, exported.given, replay)
     if exported.stripped:
         log.note(f"Stack traces with source paths were taken out of {exported.stripped} nodes of the frozen file.")

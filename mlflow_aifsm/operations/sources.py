@@ -67,7 +67,18 @@ class SourceModel:
         """The model as a function from input arrays ``[n, …]``, in the order of its inputs, to its outputs, flattened."""
         exported = isinstance(self.model, ExportedProgram)
         module = self.model.module() if isinstance(self.model, ExportedProgram) else self.model
-        return lambda batch: _run(module, (self.args, self.kwargs), batch, 2 if exported else 1)
+        return as_function(module, (self.args, self.kwargs), least=2 if exported else 1)
+
+
+def as_function(module: nn.Module, example: Any, *, least: int = 1) -> Callable[[Mapping[str, np.ndarray[Any, Any]]], Outputs]:
+    """A module as a function from input arrays ``[n, …]``, in the order of its inputs, to its outputs, flattened.
+
+    Args:
+        module: The module, in the mode it shall run in.
+        example: Its example inputs ``(args, kwargs)``; their tensors are replaced by the arrays.
+        least: Fewest samples it takes at a time.
+    """
+    return lambda batch: _run(module, example, batch, least)
 
 
 def opened(model: Any, example_inputs: Any, verified: VerifiedModel | None) -> SourceModel:
@@ -81,19 +92,19 @@ def opened(model: Any, example_inputs: Any, verified: VerifiedModel | None) -> S
     Raises:
         InputError: If the model is none of these, or the example is missing or does not fit.
     """
-    loaded = _loaded(verified) if isinstance(model, str) and verified else model
+    given = loaded(verified) if isinstance(model, str) and verified else model
     example = example_inputs if example_inputs is not None or verified is None else lineage.input_example(verified)
-    if isinstance(loaded, ExportedProgram):
-        return _program(loaded, example)
-    if not isinstance(loaded, nn.Module):
+    if isinstance(given, ExportedProgram):
+        return _program(given, example)
+    if not isinstance(given, nn.Module):
         expected = "a torch.nn.Module, an exported program, a models:/ or runs:/ URI of one, or the path of a frozen file"
         raise InputError(f"cannot freeze a {type(model).__name__}", expected=expected)
     if example is None:
         raise InputError("no example inputs", remedy="pass example_inputs=, or log the model with input_example=")
-    args, kwargs = _bound(example, inspect.signature(loaded.forward))
-    copy, notes = evaluation_copy(loaded)
+    args, kwargs = _bound(example, inspect.signature(given.forward))
+    copy, notes = evaluation_copy(given)
     _fits(copy, args, kwargs)
-    return SourceModel(copy, args, kwargs, tuple(torch_module.facts(loaded)), notes, torch_module.state_digest(loaded))
+    return SourceModel(copy, args, kwargs, tuple(torch_module.facts(given)), notes, torch_module.state_digest(given))
 
 
 def _program(program: ExportedProgram, example: Any) -> SourceModel:
@@ -122,7 +133,12 @@ def _program_example(program: ExportedProgram, example: Any) -> tuple[tuple[Any,
     return tuple(args), dict(kwargs)
 
 
-def _loaded(verified: VerifiedModel) -> nn.Module | ExportedProgram:
+def loaded(verified: VerifiedModel) -> nn.Module | ExportedProgram:
+    """The PyTorch model behind a resolved URI, as MLflow saved it.
+
+    Raises:
+        InputError: If it is no PyTorch model, or a pickle where those are forbidden.
+    """
     entry = verified.flavors.get("pytorch")
     if entry is None or verified.folder is None:
         raise InputError(
