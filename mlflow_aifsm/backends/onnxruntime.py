@@ -22,8 +22,7 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
-from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_tensors_data
-from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+from onnxruntime.quantization.calibrate import TensorData, TensorsData, load_tensors_data, save_tensors_data
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from mlflow_aifsm import scratch
@@ -36,9 +35,12 @@ from mlflow_aifsm.backends.graph_rewrites import (
     without_value_info,
 )
 from mlflow_aifsm.backends.quantized import Quantized, differing, failed, plain, resolved, saved
-from mlflow_aifsm.backends.silence import Filter, silent, told
+from mlflow_aifsm.backends.silence import Filter, root_logger_kept, silent, told
 from mlflow_aifsm.capture.frozen import copied
 from mlflow_aifsm.errors import InputError
+
+with root_logger_kept():
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 Batch = dict[str, Any]
 Ranges = Mapping[str, tuple[float, float]]
@@ -91,7 +93,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return next(self._samples, None)
 
 
-def static(path: Path, samples: Iterable[Batch], keywords: Mapping[str, Any]) -> Quantized:
+def static(path: Path, samples: Iterable[Batch], keywords: Mapping[str, Any]) -> tuple[Quantized, Ranges]:
     """Calls ``quantize_static`` with its own calibration.
 
     Args:
@@ -99,12 +101,20 @@ def static(path: Path, samples: Iterable[Batch], keywords: Mapping[str, Any]) ->
         samples: Calibration samples by input name, each ``[1, …]``.
         keywords: Keywords of ``quantize_static``; None stands for its default.
 
+    Returns:
+        The file, and the ranges as ONNX Runtime's calibrator wrote them into its cache, by tensor; it has more of them than
+        the file has quantizers.
+
     Raises:
         InputError: If a keyword's value is not one that ONNX Runtime knows.
         OptimizationError: If it refuses or fails.
     """
     given = {name: _native(name, value) for name, value in keywords.items() if value is not None}
-    return _called(path, scratch.folder(), given, _Reader(samples))
+    with scratch.temporary() as folder:
+        cache = folder / "ranges.json"
+        done = _called(path, scratch.folder(), given, _Reader(samples), calibration_cache_path=cache)
+        found = load_tensors_data(cache)
+    return done, {name: (float(np.min(found[name].lowest)), float(np.max(found[name].highest))) for name in found}
 
 
 def placed(path: Path, ranges: Ranges, keywords: Mapping[str, Any]) -> Quantized:

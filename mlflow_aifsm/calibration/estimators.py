@@ -17,12 +17,16 @@ from mlflow_aifsm.errors import InputError
 Range = tuple[float, float]
 Estimator = Callable[[TensorStatistics, Grid, float], Range]
 
-LOST_DB = 10.0
-"""How much less SQNR than at its observed range an entropy range may leave a tensor: ten times the power of the error.
+LOST_DB: Mapping[str, float] = MappingProxyType({"entropy": 10.0, "mean_min_max": 20.0})
+"""How much less SQNR than at its observed range a range by these methods may leave a tensor; 10 dB is ten times the error.
 
-Divergence does not weigh how far off a clipped value lies, so some dB are lost by design. On a MobileNetV2 the outputs' SQNR
-was 15 dB with a limit of 3 dB and about 17 dB, without a clear best, from 8 to 20 dB; its decisions did not tell these limits
-apart. A limit is needed all the same: tensors of few values are destroyed without one.
+Both cut off large values by design, so some dB are lost. Divergence does not weigh how far off a clipped value lies. On a
+MobileNetV2 the outputs' SQNR was 15 dB with a limit of 3 dB for entropy and about 17 dB, without a clear best, from 8 to 20 dB;
+its decisions did not tell these limits apart. A limit is needed all the same: tensors of few values are destroyed without one.
+
+The mean of each sample's extremes leaves out what few samples have, as long as a sample has many values: none of that
+network's tensors loses more than 17.1 dB, to better decisions. Of few values a sample, the largest is no outlier: between
+layers of 16 to 64 neurons 24.5 to 32.1 dB were lost, with up to 5 of 100 values outside.
 """
 PERCENTILE = 99.99
 _MIRRORED = Grid(symmetric=True)
@@ -117,7 +121,7 @@ def estimate(observation: Observation, method: str, grid: Grid, percentile: floa
     """The range of every observed tensor by ``method``, by tensor.
 
     The graph's inputs keep their observed range: what a sensor gives is bounded already, and a clipped input is lost to every
-    layer. Entropy also leaves every tensor at its observed range that its own would destroy.
+    layer. Entropy and the mean over samples also leave every tensor at its observed range that their own would destroy.
 
     Args:
         observation: What ``observe`` saw.
@@ -155,11 +159,11 @@ def _objection(statistics: TensorStatistics, method: str, grid: Grid, found: Ran
         return f"{method} leaves no range: min_max used instead"
     if fed and quality.clip_fraction:
         return "an input of the graph: min_max used instead"
-    if method != "entropy":
+    if method not in LOST_DB:
         return ""
     usual = statistics.quality(*min_max(statistics, grid), grid)
-    if quality.sqnr_db < usual.sqnr_db - LOST_DB:
-        clipped = f"entropy clipped {quality.clip_fraction:.2%} at {quality.sqnr_db:.1f} dB"
+    if quality.sqnr_db < usual.sqnr_db - LOST_DB[method]:
+        clipped = f"{method} clipped {quality.clip_fraction:.2%} at {quality.sqnr_db:.1f} dB"
         return f"{clipped} ({usual.sqnr_db:.1f} dB at min_max): min_max used instead"
     return ""
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from mlflow_aifsm.calibration.estimators import Estimate
-from mlflow_aifsm.calibration.observer import Observation
 from mlflow_aifsm.calibration.reading import Seen
-from mlflow_aifsm.calibration.statistics import Grid
+from mlflow_aifsm.calibration.statistics import Grid, TensorStatistics
 from mlflow_aifsm.facts import Fact, Finding, Json, captured
 from mlflow_aifsm.samples import Samples
 
@@ -86,10 +85,10 @@ def method_fact(
     return captured("calibration.method", text, data, source=source, short=short, findings=findings)
 
 
-def clip_fact(estimates: Mapping[str, Estimate]) -> Fact:
+def clip_fact(estimates: Mapping[str, Estimate], source: str = SOURCE) -> Fact:
     """Largest share of a tensor's calibration values outside its range: fact ``calibration.clip_fraction``."""
     worst = _most_clipped(estimates)
-    return captured("calibration.clip_fraction", _clipped(worst), worst.clip_fraction, source=SOURCE)
+    return captured("calibration.clip_fraction", _clipped(worst), worst.clip_fraction, source=source)
 
 
 def table(estimates: Mapping[str, Estimate]) -> list[dict[str, Json]]:
@@ -110,14 +109,16 @@ def table(estimates: Mapping[str, Estimate]) -> list[dict[str, Json]]:
     ]
 
 
-def distributions(observation: Observation, estimates: Mapping[str, Estimate], worst: int = 6) -> list[dict[str, Json]]:
+def distributions(
+    tensors: Mapping[str, TensorStatistics], estimates: Mapping[str, Estimate], worst: int = 6
+) -> list[dict[str, Json]]:
     """Rows of table ``distributions``: 64 bins of each of the ``worst`` tensors by SQNR, with the range that was chosen."""
     chosen = sorted(estimates.values(), key=lambda one: (one.sqnr_db, one.tensor))[:worst]
-    return [row for one in chosen for row in _bins(observation, one)]
+    return [row for one in chosen for row in _bins(tensors[one.tensor], one)]
 
 
-def _bins(observation: Observation, one: Estimate) -> Iterator[dict[str, Json]]:
-    edges, counts = observation.tensors[one.tensor].histogram()
+def _bins(statistics: TensorStatistics, one: Estimate) -> Iterator[dict[str, Json]]:
+    edges, counts = statistics.histogram()
     for low, high, count in zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True):
         bins = {"tensor": one.tensor, "bin_low": low, "bin_high": high, "count": count}
         yield {**bins, "calibrated_min": one.low, "calibrated_max": one.high}

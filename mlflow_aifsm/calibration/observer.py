@@ -26,6 +26,8 @@ BATCH = 4
 FLOAT = "leave it in float"
 _AT_ONCE = 2**20
 """Values counted at a time: numpy makes eight bytes of each."""
+_WORTH = 2**17
+"""Values of one tensor that are worth a pass over all its buckets: few of them wait for those of the next samples."""
 _SMALLEST = 149
 """Every finite float32 is a whole multiple of 2^−149, so sums of such multiples are exact."""
 
@@ -50,17 +52,24 @@ class Observation:
         return self.seen.consumed
 
 
-class _Tally:
-    """Statistics of one tensor while samples come in; ``whole`` once it came without an axis of samples."""
+class Tally:
+    """Statistics of one tensor while samples come in.
+
+    Args:
+        name: Its name.
+    """
 
     def __init__(self, name: str) -> None:
         self._name, self._samples, self._whole = name, 0, False
         self._counts = np.zeros(BUCKETS, np.int64)
+        self._waiting: list[Array] = []
         self._low, self._high = math.inf, -math.inf
         self._lows = self._highs = 0
 
-    def add(self, values: Array, size: int, count: int) -> None:
+    def add(self, values: Array, size: int, count: int, *, counted: bool = True) -> None:
         """Counts ``values`` of ``size`` samples along the first axis, of which only the first ``count`` are data.
+
+        Where they are not ``counted``, their extremes alone are taken: for a fraction of the time.
 
         Rows of one sample that were joined to that axis are parted. What has no such axis, as a table of positions in a model
         with a fixed batch, is one set of values.
@@ -72,20 +81,29 @@ class _Tally:
             got, expected = f"shape {list(values.shape)} from {size} samples", "at least one value a sample"
             raise InputError(f"tensor '{self._name}' cannot be calibrated", got=got, expected=expected, remedy=FLOAT)
         if values.ndim and not len(values) % size:
-            self._count(values.reshape(size, -1)[:count])
+            self._count(values.reshape(size, -1)[:count], counted)
         else:
             self._whole = True
-            self._count(values.reshape(1, -1))
+            self._count(values.reshape(1, -1), counted)
 
-    def _count(self, values: Array) -> None:
+    def _count(self, values: Array, counted: bool) -> None:
         rows = np.ascontiguousarray(values, np.float32).reshape(len(values), -1)
         lows, highs = rows.min(1).astype(float).tolist(), rows.max(1).astype(float).tolist()
         for low, high in zip(lows, highs, strict=True):
             self._extremes(low, high)
+        if not counted:
+            return
         # the second half of a little-endian float32 is its bfloat16 pattern
         buckets = rows.reshape(-1).view(np.uint16)[1::2]
+        self._waiting.append(buckets.copy())  # it would be converted at half the speed as it lies
+        if sum(map(len, self._waiting)) >= _WORTH:
+            self._empty()
+
+    def _empty(self) -> None:
+        buckets = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
         for start in range(0, len(buckets), _AT_ONCE):
             self._counts += np.bincount(buckets[start : start + _AT_ONCE], minlength=BUCKETS)
+        self._waiting.clear()
 
     def _extremes(self, low: float, high: float) -> None:
         if not math.isfinite(low) or not math.isfinite(high):
@@ -98,6 +116,9 @@ class _Tally:
 
     @property
     def done(self) -> TensorStatistics:
+        """The statistics of what came by; once values came without an axis of samples, their means are their extremes."""
+        if self._waiting:
+            self._empty()
         means = (float(Fraction(total, self._samples << _SMALLEST)) for total in (self._lows, self._highs))
         lows, highs = (self._low + 0.0, self._high + 0.0) if self._whole else means
         # adding 0.0 makes 0.0 of −0.0
@@ -124,7 +145,7 @@ def observe(
         InputError: If a tensor is unknown or holds no floats, there is no sample, the samples do not fit the model, or a
             value of an input or a tensor is not finite; it names the tensor and the sample, counted from 0.
     """
-    witness, tallies = Witness(), {name: _Tally(name) for name in tensors}
+    witness, tallies = Witness(), {name: Tally(name) for name in tensors}
     session = Activations(path, tensors)
     for batch in _batches(session, samples, witness):
         outputs = _outputs(session, tensors, batch)
@@ -163,6 +184,8 @@ def _batches(session: Activations, samples: Samples, witness: Witness) -> Iterat
 
 def _size(session: Activations, samples: Samples) -> int:
     """Samples a run: one where a tensor does not have its samples along the first axis, as in a recurrent network."""
+    if not session.outputs:
+        return BATCH  # inputs alone are asked for, so nothing runs
     first = next(samples.batches(1, [spec.name for spec in session.inputs], session.ranks), None)
     if first is None:
         return BATCH

@@ -57,7 +57,7 @@ def quantize(task: Task, config: Static) -> Outcome:
     done, bias = making.best()
     estimates = making.held(done.path)
     facts = (*_calibration(task, config, making, estimates), bias, *asked(config, by_sign=True))
-    tables = {"calibration": table(estimates), "distributions": distributions(making.seen.observation, estimates)}
+    tables = {"calibration": table(estimates), "distributions": distributions(making.seen.observation.tensors, estimates)}
     framework, findings = f"NNCF {version('nncf')}", making.findings(done.path)
     return Outcome(done, framework, NNCF_PACKAGES, facts, tables, reasons, tuple(reasons), findings=findings)
 
@@ -113,7 +113,7 @@ class _Making:
 
     def _bias(self, done: Quantized) -> Fact:
         fact = nncf_bias(done)
-        if self.config.ranges in NATIVE or fact.value.brief == "none":
+        if not self.written or fact.value.brief == "none":
             return fact
         return replace(fact, value=replace(fact.value, text=f"{fact.value.text}, computed for NNCF's own ranges"))
 
@@ -132,11 +132,14 @@ class _Making:
 
         return self._ranged(nncf.controlled(self.task.path, reading, accuracy, self.config.accuracy_target, keywords))
 
+    @property
+    def written(self) -> dict[str, tuple[float, float]]:
+        """Ranges that NNCF does not find: those of an estimator that it lacks, or that must not be used for a tensor."""
+        own = self.config.ranges not in NATIVE
+        return {name: (one.low, one.high) for name, one in self.seen.estimates.items() if own or one.note}
+
     def _ranged(self, done: Quantized) -> Quantized:
-        if self.config.ranges in NATIVE:
-            return done
-        path, _ = with_ranges(done.path, {name: (one.low, one.high) for name, one in self.seen.estimates.items()})
-        return replace(done, path=path)
+        return replace(done, path=with_ranges(done.path, self.written)[0]) if self.written else done
 
 
 def _keywords(config: Static, in_float: tuple[str, ...], *, correct: bool) -> dict[str, Any]:
@@ -166,6 +169,8 @@ def _calibration(task: Task, config: Static, making: _Making, estimates: Mapping
     how = "found by NNCF; the table has this tool's own, by the same definition"
     if config.ranges not in NATIVE:
         how = "NNCF has no such estimator, so the ranges were written into the file that it placed"
+    elif estimates.keys() & making.written.keys():
+        how += ", and those with another method were written into the file"
     fact = method_fact(
         f"{phrase}; {how}",
         config.ranges,

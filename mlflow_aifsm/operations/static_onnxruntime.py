@@ -49,7 +49,7 @@ def quantize(task: Task, config: Static) -> Outcome:
     recovered = Recovery(config, placement.made, task.path, samples, placement.layers).run(placement.asked_float)
     estimates = placement.used(recovered.quantized.path)
     facts = (*_calibration(task, config, placement, estimates), *asked(config), *recovered.facts)
-    tables = {"calibration": table(estimates), "distributions": distributions(placement.observation, estimates)}
+    tables = {"calibration": table(estimates), "distributions": distributions(placement.observation.tensors, estimates)}
     reasons = {**recovered.reasons, **placement.reasons}
     framework = f"ONNX Runtime {version('onnxruntime')}"
     notes = (recovered.note,) if recovered.note else ()

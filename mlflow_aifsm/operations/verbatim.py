@@ -1,24 +1,34 @@
-"""``NNCF`` and ``ORT``: a tool's own call with its own keywords, its calibration, and what the samples it read were."""
+"""``NNCF`` and ``ORT``: a tool's own call with its own keywords, its calibration, and what the samples it read were.
+
+The ranges in the tables are the tool's own, as its calibration gave them to its quantizer. What they do to the values is
+counted here: with NNCF while it reads them, with ONNX Runtime on the same samples afterwards.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from typing import Any
 
 from mlflow_aifsm.backends import nncf, onnxruntime
+from mlflow_aifsm.backends.nncf_statistics import Collected, collecting
 from mlflow_aifsm.backends.quantized import Quantized
 from mlflow_aifsm.calibration.claims import claimed, recognised
-from mlflow_aifsm.calibration.facts import method_fact
-from mlflow_aifsm.calibration.observer import observe
+from mlflow_aifsm.calibration.estimators import Estimate
+from mlflow_aifsm.calibration.facts import clip_fact, distributions, method_fact, table
+from mlflow_aifsm.calibration.observer import Observation, observe
 from mlflow_aifsm.calibration.reading import Reading
+from mlflow_aifsm.calibration.statistics import TensorStatistics
+from mlflow_aifsm.calibration.told import Told, judged
 from mlflow_aifsm.capture import quantizers
 from mlflow_aifsm.capture.activations import activations
-from mlflow_aifsm.capture.quantizer import ACTIVATION
+from mlflow_aifsm.capture.quantizer import ACTIVATION, Quantizer
 from mlflow_aifsm.errors import InputError
-from mlflow_aifsm.facts import Fact, Finding, captured
-from mlflow_aifsm.operations.outcome import Outcome, Task, uncorrected
+from mlflow_aifsm.facts import Fact, Finding, Json, captured
+from mlflow_aifsm.operations.outcome import Outcome, Rows, Task, uncorrected
 from mlflow_aifsm.operations.quantization import NNCF, ORT
+from mlflow_aifsm.progress import progress
 from mlflow_aifsm.samples import Samples
 from mlflow_aifsm.verification.session import OnnxSession
 
@@ -32,6 +42,37 @@ METHODS = {
     "Distribution": ("distribution", "Distribution (for 8-bit floating point), as asked of ONNX Runtime"),
 }
 """Calibration methods of ONNX Runtime: the log's word, and its phrase."""
+AVERAGED = {
+    False: ("mean_min_max", "Mean over samples of each sample's minimum and maximum"),
+    True: ("moving_average", "Moving average of the minimum and maximum seen during calibration"),
+}
+"""What its ``CalibMovingAverage`` makes of minimum and maximum, without and with ``CalibMaxIntermediateOutputs``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Counted:
+    """What the tool's ranges do to the calibration values.
+
+    Attributes:
+        how: Where the values were counted, in words.
+        tensors: Statistics of the values.
+        estimates: The tool's ranges that quantizers of the file hold.
+        findings: What is wrong with them.
+        notes: Why there are none, or not all.
+    """
+
+    how: str
+    tensors: Mapping[str, TensorStatistics]
+    estimates: Mapping[str, Estimate]
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tables(self) -> dict[str, Rows]:
+        """Tables of the log; none where nothing was counted."""
+        if not self.estimates:
+            return {}
+        return {"calibration": table(self.estimates), "distributions": distributions(self.tensors, self.estimates)}
 
 
 def quantize_nncf(task: Task, config: NNCF) -> Outcome:
@@ -44,19 +85,22 @@ def quantize_nncf(task: Task, config: NNCF) -> Outcome:
     reading, session = _reading(task)
     keywords = {setting.name: getattr(config, setting.name) for setting in fields(config)}
     keywords["subset_size"] = -(-config.subset_size // (session.fixed_batch or 1))  # NNCF counts batches
-    done = nncf.quantize(task.path, reading, keywords)
+    known = samples_of(task).expected
+    read = config.subset_size if known is None else min(known, config.subset_size)
+    with collecting(read // (session.fixed_batch or 1)) as collected:
+        done = nncf.quantize(task.path, reading, keywords)
     words, short = nncf.estimator(done.arguments)
     if session.fixed_batch not in (None, 1):
         words += f"; a sample is a batch of {session.fixed_batch} here, which the model fixes"
-    facts = (_method(task, reading, words, short, done), nncf_bias(done))
-    return Outcome(done, f"NNCF {version('nncf')}", NNCF_PACKAGES, facts)
+    counted = _while_nncf_read(done, collected, short)
+    facts = (*_calibration(task, reading, words, short, done, counted), nncf_bias(done))
+    return Outcome(done, f"NNCF {version('nncf')}", NNCF_PACKAGES, facts, counted.tables, notes=counted.notes)
 
 
 def quantize_ort(task: Task, config: ORT) -> Outcome:
     """Calls ``onnxruntime.quantization.quantize_static`` as ``config`` says.
 
-    Where it was asked for another method than minimum and maximum, the samples are read once more, to see whether the ranges
-    in the file are what was asked for.
+    The samples are read once more, to see what the ranges do to the values, and whether they are what was asked for.
 
     Raises:
         InputError: If samples are missing or do not fit, or a keyword is none of ONNX Runtime's.
@@ -64,14 +108,11 @@ def quantize_ort(task: Task, config: ORT) -> Outcome:
     """
     reading, _ = _reading(task)
     keywords = {setting.name: getattr(config, setting.name) for setting in fields(config)}
-    done = onnxruntime.static(task.path, reading, keywords)
-    asked = str(done.arguments["calibrate_method"])
-    short, words = METHODS.get(asked, (asked.lower(), asked))
-    options = {name: value for name, value in (config.extra_options or {}).items() if name.startswith("Calib")}
-    words += f", with {', '.join(f'{name}={value}' for name, value in options.items())}" if options else ""
-    found = _checked(task, done, short) if short != "min_max" or options else None
-    facts = (_method(task, reading, words, short, done, [found] if found else []), uncorrected())
-    return Outcome(done, f"ONNX Runtime {version('onnxruntime')}", ORT_PACKAGES, facts)
+    done, ranges = onnxruntime.static(task.path, reading, keywords)
+    short, words = _asked_of_onnxruntime(done)
+    counted = _after_onnxruntime(task, done, ranges, short)
+    facts = (*_calibration(task, reading, words, short, done, counted), uncorrected())
+    return Outcome(done, f"ONNX Runtime {version('onnxruntime')}", ORT_PACKAGES, facts, counted.tables, notes=counted.notes)
 
 
 def nncf_bias(done: Quantized) -> Fact:
@@ -102,23 +143,83 @@ def _reading(task: Task) -> tuple[Reading, OnnxSession]:
     return Reading(samples_of(task), session), session
 
 
-def _method(
-    task: Task, reading: Reading, words: str, short: str, done: Quantized, findings: list[Finding] | None = None
-) -> Fact:
+def _calibration(task: Task, reading: Reading, words: str, short: str, done: Quantized, counted: _Counted) -> tuple[Fact, ...]:
     samples = samples_of(task)
     source = f"arguments of {done.function}, and the samples it read"
-    fact = method_fact(words, short, reading.seen, samples, task.asked, preprocess=samples.preprocessing, source=source)
-    return captured(
-        fact.name, fact.value.text, fact.value.data, source=source, short=short, findings=[*fact.findings, *(findings or [])]
+    phrase = "; ".join(filter(None, (words, counted.how)))
+    fact = method_fact(
+        phrase,
+        short,
+        reading.seen,
+        samples,
+        task.asked,
+        preprocess=samples.preprocessing,
+        estimates=counted.estimates,
+        source=source,
     )
+    found = replace(fact, findings=(*fact.findings, *counted.findings))
+    return (found, clip_fact(counted.estimates, source)) if counted.estimates else (found,)
 
 
-def _checked(task: Task, done: Quantized, method: str) -> Finding | None:
+def _asked_of_onnxruntime(done: Quantized) -> tuple[str, str]:
+    """The method that ONNX Runtime was asked for, in the log's word and in a phrase."""
+    asked = str(done.arguments["calibrate_method"])
+    short, words = METHODS.get(asked, (asked.lower(), asked))
+    given: Mapping[str, Json] = done.arguments.get("extra_options") or {}
+    options = {name: value for name, value in given.items() if name.startswith("Calib")}
+    if short == "min_max" and options.get("CalibMovingAverage"):
+        short, words = AVERAGED[bool(options.get("CalibMaxIntermediateOutputs"))]
+    return short, words + (f", with {', '.join(f'{name}={value}' for name, value in options.items())}" if options else "")
+
+
+def _while_nncf_read(done: Quantized, collected: Collected, method: str) -> _Counted:
+    tensors = collected.tensors
+    estimates = judged(tensors, collected.told, {row.label: row.levels for row in _rows(done)}, method)
+    notes = [f"Activation '{name}' was not counted: {why}." for name, why in collected.uncounted.items()]
+    if collected.problem or (not estimates and _rows(done)):
+        why = collected.problem or "it did not call what was watched"
+        notes += [f"NNCF {version('nncf')} did not show what it calibrated with, so clipped values were not counted: {why}."]
+    apart = len(collected.by_channel)
+    share = f"{collected.counted:,} of {collected.read:,} samples"
+    parts = [f"values outside counted in {share} while NNCF read them, extremes in all"] if estimates else []
+    parts += (
+        [f"values of {apart} activation{'s' if apart > 1 else ''} with a range for each channel not counted"] if apart else []
+    )
+    return _Counted("; ".join(parts), tensors, estimates, (), tuple(notes))
+
+
+def _after_onnxruntime(task: Task, done: Quantized, ranges: onnxruntime.Ranges, method: str) -> _Counted:
+    """The ranges of the file, tried on the same samples; where a Relu or Clip was taken out, its output is what counts."""
+    found = activations(task.path, onnxruntime.QUANTIZABLE)
+    known = {found.standing.get(row.label, row.label): row for row in _rows(done)}
+    held = {name: row for name, row in known.items() if name in ranges and name in found.observed}
+    if not held:
+        return _Counted("no activation of the file has a quantizer", {}, {})
+    try:
+        with progress("counting") as shown:
+            observation = observe(task.path, tuple(held), samples_of(task), shown)
+    except InputError as error:
+        return _Counted("", {}, {}, (), (f"Values outside the ranges were not counted: {error}",))
+    told = {name: Told.of(*ranges[name], symmetric=_symmetric(done, name)) for name in held}
+    estimates = judged(observation.tensors, told, {name: row.levels for name, row in held.items()}, method)
+    how = "values outside counted on the same samples afterwards"
+    return _Counted(how, observation.tensors, estimates, _claim(method, observation, held))
+
+
+def _rows(done: Quantized) -> Sequence[Quantizer]:
+    """Activations with one scale."""
+    return [row for row in quantizers.read(done.path) if row.kind == ACTIVATION and len(row.scale) == 1]
+
+
+def _symmetric(done: Quantized, tensor: str) -> bool:
+    options: dict[str, Any] = done.arguments.get("extra_options") or {}
+    overrides = (options.get("TensorQuantOverrides") or {}).get(tensor) or [{}]
+    return bool(overrides[0].get("symmetric", options.get("ActivationSymmetric", False)))
+
+
+def _claim(method: str, observation: Observation, held: Mapping[str, Quantizer]) -> tuple[Finding, ...]:
     """The finding that the ranges in the file are those of another method than the claimed one."""
-    observed = activations(task.path, onnxruntime.QUANTIZABLE).observed
-    observation = observe(task.path, observed, samples_of(task))
-    rows = [row for row in quantizers.read(done.path) if row.kind == ACTIVATION and len(row.scale) == 1]
-    known: dict[str, Any] = {row.label: row for row in rows if row.label in observation.tensors}
-    ranges = {name: (row.beta[0], row.alpha[0]) for name, row in known.items()}
-    steps = {name: row.scale[0] for name, row in known.items()}
-    return claimed(method, recognised(observation, ranges, steps, method), len(known))
+    ranges = {name: (row.beta[0], row.alpha[0]) for name, row in held.items()}
+    steps = {name: row.scale[0] for name, row in held.items()}
+    finding = claimed(method, recognised(observation, ranges, steps, method), len(held))
+    return () if finding is None else (finding,)

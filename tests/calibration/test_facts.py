@@ -104,7 +104,7 @@ def test_tables_are_json_and_show_the_worst_tensors() -> None:
     json.dumps(jsonable(rows), allow_nan=False)
     assert [row["tensor"] for row in rows] == list(ranges)
     assert rows[-1]["sqnr_db"] is None
-    bins = distributions(observation, ranges, worst=3)
+    bins = distributions(observation.tensors, ranges, worst=3)
     worst = sorted(rows[:-1], key=lambda row: row["sqnr_db"])[:3]
     assert list(dict.fromkeys(row["tensor"] for row in bins)) == [row["tensor"] for row in worst]
     assert sum(row["count"] for row in bins) == 3 * VALUES.size
