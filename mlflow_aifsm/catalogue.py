@@ -105,7 +105,9 @@ def _catalogue() -> dict[str, FactType]:
         FactType("pruning.patterns", "pattern the zeros hold"),
         FactType("pruning.call", "schedule, layers left out, and the calls that pruned"),
         FactType("pruning.recovery", "what won accuracy back after pruning, and what that was measured to do"),
-        FactType("workload.parameters", "weights of the layers, and those that are not zero", "count", "aifsm.nonzero_parameters"),
+        FactType(
+            "workload.parameters", "weights of the layers, and those that are not zero", "count", "aifsm.nonzero_parameters"
+        ),
         FactType(
             "workload.multiply_adds",
             "multiply-adds for one sample, and those with weights that are not zero",

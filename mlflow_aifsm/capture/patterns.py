@@ -71,7 +71,7 @@ class Pattern:
         return {
             ELEMENT: "element-wise: each weight alone",
             VECTOR: f"vector-wise: {self.columns} neighbours along the inputs of an output channel",
-            BLOCK: f"block-wise: {self.rows} output channels by {self.columns} neighbouring inputs",
+            BLOCK: f"block-wise: {_several(self.rows, 'output channel')} by {_several(self.columns, 'neighbouring input')}",
             GROUP: "group-wise: the same kernel position in all filters of a layer",
             CHANNEL: "channel-wise: all weights of an output channel",
             N_OF_M: f"{self.kept}:{self.columns}: of every {self.columns} neighbouring inputs {self.kept} are kept",
@@ -80,6 +80,10 @@ class Pattern:
     def shape(self, matrix: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of a tile of ``matrix``, at most those it has."""
         return min(self.rows or matrix[0], matrix[0]), min(self.columns or matrix[1], matrix[1])
+
+
+def _several(count: int, noun: str) -> str:
+    return f"1 {noun.removeprefix('neighbouring ')}" if count == 1 else f"{count} {noun}s"
 
 
 def as_matrix(weight: npt.NDArray[Kind]) -> npt.NDArray[Kind]:

@@ -13,7 +13,7 @@ from mlflow_aifsm.capture.layer_weights import INPUTS
 from mlflow_aifsm.capture.moves import traced
 from mlflow_aifsm.capture.onnx_graph import OnnxFile, Scope, node_name
 from mlflow_aifsm.capture.patterns import ELEMENT, N_OF_M, Pattern
-from mlflow_aifsm.capture.sparsity import NOTABLE, ROUNDING, Zeros, counted
+from mlflow_aifsm.capture.sparsity import NOTABLE, Zeros, counted
 from mlflow_aifsm.capture.zero_patterns import common_pattern, holds
 from mlflow_aifsm.facts import Fact, Finding, measured, not_applicable, not_recorded
 
@@ -37,8 +37,8 @@ def pruning_patterns(file: OnnxFile, zeros: Sequence[Zeros], *, pruning_logged: 
         zeros: Zeros of its weights.
         pruning_logged: Whether a pruning step is on record; all zeros beyond rounding are its work then.
     """
-    pruned = [row for row in zeros if row.notable]
-    few = [row for row in zeros if not row.notable and _beyond_rounding(row)] if pruning_logged or pruned else []
+    pruned = [row for row in zeros if row.notable and row.mask is not None]
+    few = [row for row in zeros if not row.notable and row.mask is not None] if pruning_logged or pruned else []
     computed = _computed(file)
     unseen = f"the weights of {', '.join(computed)} are computed when the file runs, so their zeros are not in it"
     findings = (*_masks_left(file), *_zeros_lost(zeros, pruning_logged=pruning_logged))
@@ -56,11 +56,6 @@ def pruning_patterns(file: OnnxFile, zeros: Sequence[Zeros], *, pruning_logged: 
 def breaking(zeros: Sequence[Zeros], pattern: Pattern) -> tuple[Zeros, ...]:
     """The weights whose zeros do not hold ``pattern``; zeros that rounding made are left out of the question."""
     return tuple(row for row in zeros if row.mask is not None and not holds(row.mask, pattern))
-
-
-def _beyond_rounding(row: Zeros) -> bool:
-    judged = row.before is not None or row.zeros >= ROUNDING * row.beside
-    return row.mask is not None and judged
 
 
 def _found(file: OnnxFile, pruned: Sequence[Zeros], few: Sequence[Zeros], told: str) -> Fact:
@@ -95,13 +90,11 @@ def _coarser(words: dict[str, str], common: Pattern, astray: Sequence[str]) -> I
 
 
 def _besides(rows: Sequence[Zeros]) -> Iterator[str]:
-    """What is known of the zeros of codes: how many the float weights had, how many rounding made."""
-    coded = [row for row in rows if row.beside]
-    known = [row for row in coded if row.before is not None]
-    if known:
-        before, kept = sum(row.before or 0 for row in known), sum(row.kept for row in known)
+    """What is known of the zeros beside their places: how many the float weights had, how many rounding made."""
+    before, kept = sum(row.before or 0 for row in rows), sum(row.kept for row in rows)
+    if before:
         yield f"{kept:,} of {before:,} zeros of the float weights are zero in the file"
-    if rounded := sum(row.rounded for row in coded):
+    if rounded := sum(row.rounded for row in rows):
         yield f"{rounded:,} more by rounding"
 
 

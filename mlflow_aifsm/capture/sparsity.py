@@ -40,7 +40,8 @@ class Zeros:
         before: Zeros of the float weight it was made from; None where that is not at hand.
         kept: How many of these are still zero.
         mask: The zeros that pruning can have made, output channels first: of codes those of the float weight that are still
-            zero, or, without a float weight, those beyond what rounding makes. None where nothing is zero.
+            zero, or, without a float weight, those beyond what rounding makes. None where there are none.
+        pattern: The word for the pattern that these hold; empty where there are none.
     """
 
     tensor: str
@@ -52,6 +53,7 @@ class Zeros:
     before: int | None = None
     kept: int = 0
     mask: Mask | None = None
+    pattern: str = ""
 
     @property
     def ratio(self) -> float:
@@ -74,11 +76,6 @@ class Zeros:
     def lost(self) -> int:
         """Zeros of the float weight that are zero no more."""
         return (self.before or 0) - self.kept
-
-    @property
-    def pattern(self) -> str:
-        """The word for the pattern that the zeros hold; empty where there is none to see."""
-        return pattern_of(self.mask).word if self.mask is not None and self.mask.any() else ""
 
 
 def read_zeros(
@@ -148,8 +145,12 @@ def _zeros(file: OnnxFile, weight: LayerWeight, before: OnnxFile | None, parent:
     module = weight.module or (parent.module if parent else "")
     made = Zeros(weight.label, weight.layer, weight.size, total, beside, module)
     if before is None or parent is None:
-        return replace(made, mask=without_rounding(zero, ROUNDING * beside) if total else None)
+        return _judged(made, without_rounding(zero, ROUNDING * beside)) if total >= ROUNDING * beside else made
     earlier = parent.zero(before).reshape(zero.shape)
     still = earlier & zero
-    kept, mask = int(np.count_nonzero(still)), zero if row is None else still
-    return replace(made, before=int(np.count_nonzero(earlier)), kept=kept, mask=mask if mask.any() else None)
+    known = replace(made, before=int(np.count_nonzero(earlier)), kept=int(np.count_nonzero(still)))
+    return _judged(known, zero if row is None else still)
+
+
+def _judged(row: Zeros, mask: Mask) -> Zeros:
+    return replace(row, mask=mask, pattern=pattern_of(mask).word) if mask.any() else row

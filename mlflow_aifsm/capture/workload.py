@@ -16,7 +16,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 from mlflow_aifsm.capture.layer_weights import LayerWeight
 from mlflow_aifsm.capture.onnx_graph import OnnxFile
 from mlflow_aifsm.capture.sparsity import Zeros
-from mlflow_aifsm.facts import Fact, Json, measured, not_applicable, not_recorded
+from mlflow_aifsm.facts import Fact, Json, measured, not_recorded
 
 Shape = tuple[int, ...]
 
@@ -55,7 +55,7 @@ def uses(file: OnnxFile, weights: Sequence[LayerWeight]) -> dict[str, int]:
 def facts(
     file: OnnxFile, zeros: Sequence[Zeros], times: Mapping[str, int], before: OnnxFile | None, *, pruning_logged: bool
 ) -> list[Fact]:
-    """``workload.parameters``, ``workload.multiply_adds`` and ``workload.compressed``.
+    """``workload.parameters``, ``workload.multiply_adds`` and, where a pruning step is on record, ``workload.compressed``.
 
     Args:
         file: The delivered file.
@@ -64,11 +64,8 @@ def facts(
         before: The float file it was made from.
         pruning_logged: Whether a pruning step is on record; files are only compressed then, because it takes seconds.
     """
-    return [
-        _parameters(file, zeros),
-        _multiply_adds(file, zeros, times),
-        _compressed(file, before, pruning_logged=pruning_logged),
-    ]
+    made = [_parameters(file, zeros), _multiply_adds(file, zeros, times)]
+    return [*made, _compressed(file, before)] if pruning_logged else made
 
 
 def columns(row: Zeros, times: Mapping[str, int]) -> dict[str, Json]:
@@ -86,7 +83,7 @@ def compressed_size(file: OnnxFile) -> int:
 def _parameters(file: OnnxFile, zeros: Sequence[Zeros]) -> Fact:
     size, alive = sum(row.size for row in zeros), sum(row.size - row.zeros for row in zeros)
     before = _before(zeros, dict.fromkeys((row.tensor for row in zeros), 1))
-    text = f"{size:,} weights, {alive:,} of them not zero{'' if before is None else f'; before {before:,}'}"
+    text = f"{size:,} weights, {alive:,} of them not zero{'' if before is None else f' (before: {before:,})'}"
     return measured("workload.parameters", text, alive, source=file.source)
 
 
@@ -102,16 +99,14 @@ def _multiply_adds(file: OnnxFile, zeros: Sequence[Zeros], times: Mapping[str, i
     every, alive = (sum(times[row.tensor] * count(row) for row in counted) for count in (_all, _alive))
     before = _before(counted, times)
     text = f"{every:,} multiply-adds a sample, {alive:,} of them with weights that are not zero"
-    text += "" if before is None else f"; before {before:,}"
+    text += "" if before is None else f" (before: {before:,})"
     text += f"; not counted, shapes not known: {_listed(missing)}" if missing else ""
     data: Json = {"multiply_adds": every, "nonzero": alive, "not_counted": missing} if missing else alive
     return measured(name, text, data, source=file.source)
 
 
-def _compressed(file: OnnxFile, before: OnnxFile | None, *, pruning_logged: bool) -> Fact:
+def _compressed(file: OnnxFile, before: OnnxFile | None) -> Fact:
     name = "workload.compressed"
-    if not pruning_logged:
-        return not_applicable(name, "no pruning step is on record", source=file.source)
     after, whole = compressed_size(file), sum(part.size for part in file.files)
     text = f"{after:,} bytes of {whole:,} (zlib, level {LEVEL})"
     if before is None:
@@ -171,9 +166,17 @@ def _shapes(file: OnnxFile) -> tuple[dict[str, Shape], int]:
         ir_version=max(file.model.ir_version, 4), opset_import=file.model.opset_import, functions=file.model.functions
     )
     light.graph.CopyFrom(_light(file, graph, open_sizes))
-    inferred = shape_inference.infer_shapes(light, data_prop=True).graph
+    inferred = _inferred(light)
     known = [*graph.value_info, *graph.output, *inferred.value_info, *inferred.output, *inferred.input]
     return {value.name: shape for value in known if (shape := _sizes(value, open_sizes)) is not None}, batch
+
+
+def _inferred(light: ModelProto) -> GraphProto:
+    try:
+        return shape_inference.infer_shapes(light, data_prop=True).graph
+    except shape_inference.InferenceError:
+        # an operator of an unknown domain stops it; what the exporter wrote down is told all the same
+        return GraphProto()
 
 
 def _light(file: OnnxFile, graph: GraphProto, open_sizes: set[str]) -> GraphProto:
