@@ -11,13 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mlflow_aifsm.backends.nncf import _quiet
 from mlflow_aifsm.backends.quantized import failed
-from mlflow_aifsm.backends.torch_batches import Ranks, Tensors, batches
+from mlflow_aifsm.backends.torch_batches import BATCH, Ranks, Tensors, batches
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.samples import Samples
 
 FUNCTION = "nncf.batch_norm_adaptation"
-BATCH = 32
-"""Samples a batch, where nobody says another number: the statistics are those of batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def adapt(
         module: The module.
         samples: Samples as in training; labels are not needed.
         count: How many of them, the first ones; all if None.
-        batch_size: Samples a batch.
+        batch_size: Samples a batch, whose mean and variance are taken.
         ranks: Axes of the module's inputs by name; the names of ``forward`` if None.
 
     Raises:

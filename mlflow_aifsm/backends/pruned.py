@@ -38,12 +38,14 @@ class Applied:
     @property
     def reached(self) -> dict[str, float]:
         """Share of pruned weights by tensor name, ratios in [0, 1]."""
-        return {name: 1 - np.count_nonzero(mask) / mask.size for name, mask in self.masks.items()}
+        return {name: 1 - int(np.count_nonzero(mask)) / mask.size for name, mask in self.masks.items()}
 
     @property
     def amount(self) -> float:
         """Share of pruned weights of all selected layers together, ratio in [0, 1]."""
-        return 1 - sum(map(np.count_nonzero, self.masks.values())) / sum(mask.size for mask in self.masks.values())
+        return 1 - sum(int(np.count_nonzero(mask)) for mask in self.masks.values()) / sum(
+            mask.size for mask in self.masks.values()
+        )
 
     @property
     def emptied(self) -> tuple[str, ...]:

@@ -13,10 +13,14 @@ from torch import nn
 from mlflow_aifsm.samples import Samples
 from mlflow_aifsm.sources import Array
 
+BATCH = 32
+"""Samples a batch, where nobody says another number."""
+
 Ranks = Mapping[str, int]
 """Axes of each input, batch axis included, by its name in ``forward``, in order; empty where ``forward`` tells the names."""
 
 Tensors = tuple[torch.Tensor, ...]
+Buffers = dict[str, torch.Tensor | None]
 
 
 def batches(module: nn.Module, samples: Samples, size: int, ranks: Ranks) -> Iterator[tuple[Tensors, torch.Tensor | None]]:
@@ -39,7 +43,8 @@ def evaluation(module: nn.Module) -> Iterator[None]:
     A batch normalization without running statistics, and code that counts its calls, change buffers in evaluation mode too.
     """
     modes = {part: part.training for part in module.modules()}
-    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    held = [part._buffers for part in modes]  # noqa: SLF001 -- a forward pass may put another tensor there
+    before = [{name: (one, None if one is None else one.detach().clone()) for name, one in part.items()} for part in held]
     module.eval()
     try:
         yield
@@ -47,8 +52,15 @@ def evaluation(module: nn.Module) -> Iterator[None]:
         for part, mode in modes.items():
             part.training = mode
         with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+            for buffers, known in zip(held, before, strict=True):
+                _restore(buffers, known)
+
+
+def _restore(buffers: Buffers, known: Mapping[str, tuple[torch.Tensor | None, torch.Tensor | None]]) -> None:
+    for name, (buffer, before) in known.items():
+        buffers[name] = buffer
+        if buffer is not None and before is not None:
+            buffer.copy_(before)
 
 
 def _required(module: nn.Module) -> tuple[str, ...]:

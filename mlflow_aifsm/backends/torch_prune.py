@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import prune
 
 from mlflow_aifsm.backends.pruned import Applied, check
-from mlflow_aifsm.backends.torch_selection import NAME, Array, Kept, Task, mask
+from mlflow_aifsm.backends.torch_selection import NAME, Array, Kept, Task, put_masks
 from mlflow_aifsm.backends.torch_weights import MASK, UNMASKED, WEIGHT, Prunable, hooks, in_force, joined
 from mlflow_aifsm.capture.orientation import Orientation
 from mlflow_aifsm.capture.patterns import CHANNEL, Pattern, as_matrix
@@ -76,7 +76,7 @@ def apply(
     check({layer.tensor: layer.matrix for layer in layers}, pattern, amount, scope)
     task = Task(module, tuple(layers), scores, pattern, amount, scope, masks(module, layers))
     with torch.no_grad():
-        call = mask(task)
+        call = put_masks(task)
         for layer in layers:
             _share(module, layer)
     after = masks(module, layers)

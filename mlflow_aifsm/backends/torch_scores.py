@@ -11,14 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlflow_aifsm.backends.torch_batches import Ranks, Tensors, batches, evaluation
+from mlflow_aifsm.backends.torch_batches import BATCH, Ranks, Tensors, batches, evaluation
 from mlflow_aifsm.backends.torch_weights import Prunable, effective, parameter, refresh
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.samples import Samples
 from mlflow_aifsm.sources import Array
-
-BATCH = 32
-"""Samples a batch, where nobody says another number."""
 
 Scores = dict[str, Array]
 """A score a weight by tensor name, ``[out, in/groups, …]``, float32 or float64, not negative; higher is kept longer."""

@@ -61,7 +61,7 @@ class Task:
         return torch.from_numpy(np.ascontiguousarray(layer.orientation.stored(values))).to(place)
 
 
-def mask(task: Task) -> Call:
+def put_masks(task: Task) -> Call:
     """Masks the weights with the lowest scores, by PyTorch's own selection where it has one."""
     grouped = any(layer.orientation.transposed and layer.orientation.groups > 1 for layer in task.layers)
     if task.pattern.kind == ELEMENT:

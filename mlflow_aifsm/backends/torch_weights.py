@@ -64,7 +64,10 @@ def parameter(module: nn.Module, tensor: str) -> nn.Parameter:
         InputError: If the module has none of that name.
     """
     path, _, name = tensor.rpartition(".")
-    stored = module.get_submodule(path)._parameters  # noqa: SLF001 -- getattr would give the product with the mask
+    try:
+        stored = module.get_submodule(path)._parameters  # noqa: SLF001 -- getattr would give the product with the mask
+    except AttributeError:
+        stored = {}
     found = stored.get(name, stored.get(name + UNMASKED))
     if found is None:
         raise InputError(f"parameter {tensor} is gone", expected="the module in which it was found")

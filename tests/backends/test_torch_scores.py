@@ -1,0 +1,149 @@
+"""Scores of a module's weights: what they are, that they do not depend on batches, that they leave no trace."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mlflow_aifsm.backends import torch_prune, torch_scores
+from mlflow_aifsm.capture.patterns import Pattern
+from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.samples import Data, Samples
+from tests.backends.pruning_net import images, labels, net, samples
+
+LOSS = nn.functional.cross_entropy
+
+
+class Counting(nn.Module):
+    """Counts its calls in a buffer, as some models do in evaluation mode too; one layer is not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4 * 36, 8)
+        self.unused = nn.Linear(3, 3)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.fc(image.flatten(1))
+
+
+def gradients(module: nn.Module, **how: object) -> dict[str, np.ndarray]:
+    layers = torch_prune.prunable(module)
+    return torch_scores.gradient(module, layers, samples(), LOSS, **{"times_weight": False, **how})
+
+
+def by_hand(module: nn.Module) -> dict[str, np.ndarray]:
+    """|g| of one pass over all samples, as everybody writes it."""
+    other = copy.deepcopy(module).eval()
+    LOSS(other(torch.from_numpy(images())), torch.from_numpy(labels())).backward()
+    layers = torch_prune.prunable(module)
+    found = {layer: other.get_parameter(layer.tensor).grad for layer in layers}
+    return {layer.tensor: layer.orientation.out_first(grad.abs().numpy()) for layer, grad in found.items() if grad is not None}
+
+
+def test_magnitude_is_the_absolute_weight_outputs_first() -> None:
+    module = net()
+    scores = torch_scores.magnitude(module, torch_prune.prunable(module))
+    assert np.array_equal(scores["conv.weight"], module.conv.weight.detach().abs().numpy())
+    assert scores["up.weight"].shape == (8, 8, 2, 2)
+    assert scores["up.weight"][5, 3, 1, 0] == abs(float(module.up.weight[8 + 3, 1, 1, 0].detach()))
+
+
+@pytest.mark.parametrize("size", [1, 7, 32, 64])
+def test_gradients_are_those_of_the_mean_loss_whatever_the_batch(size: int) -> None:
+    module = net()
+    expected = by_hand(module)
+    for name, score in gradients(module, batch_size=size).items():
+        assert np.allclose(score, expected[name], rtol=1e-4, atol=1e-7)
+
+
+def test_times_weight_is_the_product() -> None:
+    module = net()
+    magnitude = torch_scores.magnitude(module, torch_prune.prunable(module))
+    plain, product = gradients(module), gradients(module, times_weight=True)
+    assert all(np.allclose(product[name], plain[name] * magnitude[name], rtol=1e-6) for name in plain)
+
+
+def test_the_module_is_left_as_it_was() -> None:
+    module = Counting().train()
+    module.fc.bias.requires_grad_(False)
+    module.fc.weight.requires_grad_(False)
+    module.fc.weight.grad = torch.ones_like(module.fc.weight)
+    before, modes = copy.deepcopy(module.state_dict()), [part.training for part in module.modules()]
+    layers = torch_prune.prunable(module)[:1]
+    scores = torch_scores.gradient(module, layers, samples(), LOSS, times_weight=False)
+    assert scores["fc.weight"].any()
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert [part.training for part in module.modules()] == modes
+    assert not module.fc.weight.requires_grad
+    assert (module.fc.weight.grad == 1).all()
+
+
+def test_dropout_and_batch_statistics_play_no_part() -> None:
+    module = net().train()
+    assert all(np.array_equal(one, gradients(module)[name]) for name, one in gradients(module).items())
+
+
+def test_masked_weights_score_zero_and_the_module_can_be_copied() -> None:
+    module = net()
+    layers = torch_prune.prunable(module)
+    applied = torch_prune.apply(module, layers, torch_scores.magnitude(module, layers), Pattern.of("vector:4"), 0.5, "local")
+    for times_weight in (True, False):
+        scores = torch_scores.gradient(module, layers, samples(), LOSS, times_weight=times_weight)
+        assert all(not scores[name][~mask].any() for name, mask in applied.masks.items())
+        assert all(scores[name][mask].any() for name, mask in applied.masks.items())
+    copy.deepcopy(module)
+
+
+def test_progress_tells_samples_done() -> None:
+    seen: list[tuple[int, int | None]] = []
+    gradients(net(), batch_size=20, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(20, 50), (40, 50), (50, 50)]
+
+
+def test_a_layer_that_the_loss_does_not_depend_on_is_told() -> None:
+    with pytest.raises(InputError, match=r"does not depend on unused\.weight.*keep_dense"):
+        gradients(Counting())
+
+
+def test_data_without_labels_are_refused() -> None:
+    module = net()
+    with pytest.raises(InputError, match="no labels"):
+        torch_scores.gradient(module, torch_prune.prunable(module), Samples.of(images()), LOSS, times_weight=True)
+
+
+def test_no_samples_are_refused() -> None:
+    module, nothing = net(), Samples.of(Data(images(0), labels=labels(0)))
+    with pytest.raises(InputError, match="no samples"):
+        torch_scores.gradient(module, torch_prune.prunable(module), nothing, LOSS, times_weight=True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (lambda outputs, _: outputs, "cannot be differentiated; got shape"),
+        (lambda *_: 1.0, "cannot be differentiated; got float"),
+        (lambda *_: torch.tensor(1.0), "cannot be differentiated"),
+        (lambda outputs, _: outputs.sum() * float("nan"), "loss is not finite"),
+        (lambda outputs, _: outputs.sum() * 0, "all gradients are zero"),
+    ],
+)
+def test_a_loss_that_says_nothing_is_refused(loss: Callable[..., object], words: str) -> None:
+    module = net()
+    with pytest.raises(InputError, match=words):
+        torch_scores.gradient(module, torch_prune.prunable(module), samples(), loss, times_weight=True)
+    assert module.training
+
+
+def test_weights_that_are_not_finite_are_refused_by_name() -> None:
+    module = net()
+    with torch.no_grad():
+        module.hidden.weight[0, 0] = float("nan")
+    with pytest.raises(InputError, match=r"scores of hidden\.weight are not finite"):
+        torch_scores.magnitude(module, torch_prune.prunable(module))
