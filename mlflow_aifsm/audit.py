@@ -23,7 +23,7 @@ from mlflow_aifsm.template import LOGS
 from mlflow_aifsm.tracking import keys
 from mlflow_aifsm.tracking.read import StoredLog, logs_of_run, model_folder, run, run_by_output, table
 
-TABLES = ("quantizers", "sparsity", "layers", "calibration", "distributions")
+TABLES = ("steps", "quantizers", "sparsity", "layers", "calibration", "distributions", "learned")
 """Tables that a log may have beside its record."""
 FILE_LIKE = re.compile(r"[/\\]|\.[A-Za-z]\w*$")
 """A target with a separator or a suffix was meant as a path: no run id has either."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from mlflow.entities.model_registry import ModelVersion
@@ -101,6 +102,18 @@ def verified(model: VerifiedModel) -> Fact | None:
     )
     source = Source(f"registered model {model.uri}", tags.get(BY, ""), tags.get(AT, ""))
     return Fact("input.verified", State.DECLARED, Value(text, dict(tags)), source, (*other, *(() if same else (changed,))))
+
+
+def changed(given: Fact, how: str) -> Fact:
+    """``input.id`` with the finding that the model was changed after it was verified.
+
+    Args:
+        given: The fact.
+        how: What changed it: a pruning, a training.
+    """
+    effect = "the verification of the model that is named says nothing about what was converted: verify the outcome"
+    finding = Finding("changed_after_verification", asked="the model as it was verified", measured=how, effect=effect)
+    return replace(given, findings=(*given.findings, finding))
 
 
 def _other(model: VerifiedModel) -> tuple[Finding, ...]:

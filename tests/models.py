@@ -45,17 +45,23 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return (images / 16).astype(np.float32).reshape(-1, 1, 8, 8), labels
 
 
-def fitted(kind: type[nn.Module], epochs: int) -> nn.Module:
-    """A network of ``kind`` trained on the first 1,200 digits, in evaluation mode; the same at every call."""
+def trained_on(model: nn.Module, count: int, epochs: int, rate: float) -> None:
+    """Trains ``model`` with Adam on the first ``count`` digits, in batches of 64."""
     images, labels = digits()
-    torch.manual_seed(0)
-    model, inputs, targets = kind(), torch.from_numpy(images[:1200]), torch.from_numpy(labels[:1200])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.005)
+    inputs, targets = torch.from_numpy(images[:count]), torch.from_numpy(labels[:count])
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     for _ in range(epochs):
-        for batch in torch.randperm(1200).split(64):
+        for batch in torch.randperm(count).split(64):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(inputs[batch]), targets[batch]).backward()
             optimizer.step()
+
+
+def fitted(kind: type[nn.Module], epochs: int) -> nn.Module:
+    """A network of ``kind`` trained on the first 1,200 digits, in evaluation mode; the same at every call."""
+    torch.manual_seed(0)
+    model = kind()
+    trained_on(model, 1200, epochs, 0.005)
     return model.eval()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
 from mlflow_aifsm.digests import set_digest, sha256_file
 from mlflow_aifsm.errors import InputError
@@ -15,6 +15,9 @@ from mlflow_aifsm.measurement import measure
 from mlflow_aifsm.template import LOGS, load
 
 NOISE = np.random.default_rng(0)
+ZEROS = {
+    *("tensor", "zeros", "size", "ratio", "layer", "beside", "module", "pattern", "multiply_adds", "nonzero_multiply_adds")
+}
 
 
 def convolutions(path, widths, **saving):
@@ -84,6 +87,20 @@ def test_the_tables_have_a_row_for_each_quantizer_and_each_weight(float_file):
     tables = measure(quantized(float_file)).tables
     assert [row["tensor"] for row in tables["sparsity"]] == ["w0", "w1"]
     assert {row["kind"] for row in tables["quantizers"]} == {"weight", "activation"}
+
+
+def test_the_table_of_zeros_has_the_work_of_each_layer_whatever_operators_a_runtime_made_of_it(float_file, tmp_path):
+    path = tmp_path / "int8.onnx"
+    quantize_dynamic(str(float_file), str(path))
+    alone, beside = ({row["tensor"]: row for row in measure(path, before).tables["sparsity"]} for before in (None, float_file))
+    assert {name: row["multiply_adds"] for name, row in beside.items()} == {"w0": 8 * 3 * 9 * 256, "w1": 8 * 8 * 9 * 256}
+    assert all(row["nonzero_multiply_adds"] <= row["multiply_adds"] for row in beside.values())
+    assert (set(alone["w0"]), set(beside["w0"]) - set(alone["w0"])) == (ZEROS, {"zeros_before", "zeros_kept"})
+
+
+def test_files_are_compressed_where_a_pruning_is_on_record_and_nowhere_else(float_file):
+    found = [{fact.name for fact in measure(float_file, pruning_logged=logged).facts} for logged in (True, False)]
+    assert found[0] - found[1] == {"workload.compressed"}
 
 
 def test_a_lost_relu_is_found_when_the_float_file_is_named(float_file):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlflow_aifsm.capture.onnx_graph import file_set
 from mlflow_aifsm.facts import Fact, captured
+from mlflow_aifsm.measurement import measure
 from mlflow_aifsm.operations import pruned_facts, quantize_step, rows, steps
 from mlflow_aifsm.operations.outcome import Outcome
 from mlflow_aifsm.operations.pruned import Pruned, looked_up
@@ -66,6 +67,8 @@ def deliver(log: Recording, start: Start, made: Made, dense: Path, pruned: Seque
     measured = log.output(made.path, against=made.float_path if made.quantized else dense, pruning_logged=known)
     before, after = (sum(file.size for file in files) for files in (file_set(dense), measured.files))
     log.add(captured("size.ratio", f"{after / before:.2f} of {before:,} bytes", after / before, source="both files"))
+    if pruned and made.quantized:
+        log.add(*_workload(made.path, dense))
     log.add(*(_pruning(log, made.float_path, pruned, done) if pruned else earlier or rows.not_pruned(log.facts)))
     log.add(*(_quantization(log, made.quantized) if made.quantized else rows.not_quantized(log.facts)))
     log.add(*steps.calls(done))
@@ -91,6 +94,11 @@ def _pruning(log: Recording, path: Path, pruned: Sequence[Pruned], done: Sequenc
     found = [looked_up(path, one, pruned[number + 1 :]) for number, one in enumerate(pruned)]
     log.note(*(note for one in found for note in one.notes))
     return [*pruned_facts.pruning_facts(pruned, done, found), *pruned_facts.with_findings(log.facts, found)]
+
+
+def _workload(path: Path, dense: Path) -> list[Fact]:
+    """What the file costs beside the one before the first step, and not beside the pruned one that was quantized."""
+    return [fact for fact in measure(path, dense, pruning_logged=True).facts if fact.name.startswith("workload.")]
 
 
 def _quantization(log: Recording, done: Outcome) -> list[Fact]:

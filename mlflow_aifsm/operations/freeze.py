@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from mlflow_aifsm import lineage, scratch
+from mlflow_aifsm import identity, lineage, scratch
 from mlflow_aifsm.backends import exporters, pt2, torchscript
 from mlflow_aifsm.backends.exporters import Exported
 from mlflow_aifsm.capture.environment import package_fact
@@ -36,6 +36,7 @@ def freeze(
     verified_model: str | None = None,
     training: Training | None = None,
     verification: Verification | None = None,
+    changed: str = "",
     responsible: str | None = None,
     log_id: str | None = None,
     run_id: str | None = None,
@@ -61,6 +62,7 @@ def freeze(
             tell the rest.
         verification: Held-out data and criterion; the largest difference to ``model`` decides. A frozen file has no model to be
             compared with: its own outputs are judged, or those of the target device against them.
+        changed: What changed the model since it was verified, a pruning or a training for instance; the log shows it.
         responsible: The person who converts.
         log_id: Id of the log; a log of the same id is superseded. Derived from model and run if None.
         run_id: Run to write to, finished or not.
@@ -99,6 +101,8 @@ def freeze(
         else:
             log.input((), source.sha256)
         convert(log, source, asked, _replay(origin, example_inputs, asked) if isinstance(model, str) else None)
+        if changed and (given := log.facts.get("input.id")) is not None:
+            log.add(identity.changed(given, changed))
         if training is not None:
             log.trained(training)
         if verification is not None:

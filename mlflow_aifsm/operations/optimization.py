@@ -149,11 +149,13 @@ class Optimization:
         if self._path is not None:
             return self._path
         where = {**self._freezing.where, "run_id": self.log.place.run_id}
-        freezing = replace(self._freezing, example=self._start.example, where=where)
+        model = self._start.model
+        verified = (model.uri or model.id) if model else None
+        freezing = replace(self._freezing, example=self._start.example, verified_model=verified, where=where)
         if self._work is None:
             return self._taken(freezing.frozen(self._start.module))
         self._work.finalize()
-        made = freezing.frozen(self._work.module)
+        made = freezing.frozen(self._work.module, f"pruned, as optimization log {self.log.log_id} tells")
         self._path = float_model.opened(made, None).path
         self._pruned = self._work.pruned
         what = f"frozen to ONNX, Model Conversion Log {made.log_id}"

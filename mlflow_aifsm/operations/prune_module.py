@@ -14,7 +14,7 @@ from torch import nn
 
 from mlflow_aifsm.backends import fine_tuning, torch_prune, torch_scores
 from mlflow_aifsm.backends.pruned import Applied, check, named
-from mlflow_aifsm.backends.torch_prune import Prunable
+from mlflow_aifsm.backends.torch_weights import Prunable
 from mlflow_aifsm.calls import call_fact
 from mlflow_aifsm.capture.torch_module import state_digest
 from mlflow_aifsm.errors import InputError

@@ -85,8 +85,12 @@ class Freezing:
     verification: Verification | None
     where: dict[str, Any] = field(default_factory=dict)
 
-    def frozen(self, model: Any) -> Result:
+    def frozen(self, model: Any, changed: str = "") -> Result:
         """``model`` frozen to ONNX.
+
+        Args:
+            model: The module, or the URI of one.
+            changed: What changed it since it was verified.
 
         Raises:
             InputError: If the example does not fit.
@@ -103,6 +107,7 @@ class Freezing:
             Onnx(dynamic_shapes=BATCH),
             verified_model=self.verified_model,
             verification=judged,
+            changed=changed,
             **self.where,
         )
 

@@ -37,8 +37,8 @@ class Step:
 
     @property
     def measured(self) -> dict[str, Json]:
-        """All numbers by name."""
-        return {**self.numbers, **(dict([self.worth]) if self.worth else {})}
+        """What was counted, and what the model was worth: ``metric`` and ``value``."""
+        return {**self.numbers, **({"metric": self.worth[0], "value": self.worth[1]} if self.worth else {})}
 
 
 def rows(steps: Iterable[Step]) -> list[dict[str, Json]]:

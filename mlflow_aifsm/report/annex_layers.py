@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from mlflow_aifsm.facts import Json
 from mlflow_aifsm.record import Evidence
+from mlflow_aifsm.report import annex_sparsity as sparsity
 from mlflow_aifsm.report.blocks import Block, Cell, Heading, Paragraph, Role, Row, Table, Text
-from mlflow_aifsm.report.words import brief, line, quiet, readable, spaced
+from mlflow_aifsm.report.columns import Column, Values, as_it_is, both_ends, cell_span, cell_text, plain, share, tensor
+from mlflow_aifsm.report.words import line, quiet, spaced
 
 ROWS = 200
 """Rows of a series that the document shows; the CSV beside the record has all."""
@@ -16,21 +16,8 @@ ROWS = 200
 MOST = 7
 """Columns of a series that the document does not know."""
 
-Values = Mapping[str, Json]
-"""One row of a series: values by column name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its heading, its width beside the others, the names it draws on, and the lines of a cell."""
-
-    title: str
-    width: int
-    names: tuple[str, ...]
-    lines: Callable[[Values], Iterable[str]]
-
-
 TITLES: Mapping[str, str] = {
+    "steps": "Steps",
     "quantizers": "Quantizers",
     "calibration": "Calibration",
     "layers": "Quantization noise by layer",
@@ -38,7 +25,7 @@ TITLES: Mapping[str, str] = {
 }
 """The series in the order of the annex, with their headings."""
 
-OPTIONAL = frozenset({"calibration", "layers"})
+OPTIONAL = frozenset({"steps", "calibration", "layers"})
 """Series that only some operations make, and whose absence therefore says nothing."""
 
 
@@ -68,11 +55,7 @@ def _columns(name: str, rows: Sequence[Values]) -> tuple[Column, ...]:
     """The columns that hold something; those of a series the document does not know are its own first ones."""
     known = COLUMNS.get(name, ())
     shown = tuple(column for column in known if any(text for row in rows for text in column.lines(row)))
-    return shown or tuple(_plain(own) for own in _names(rows)[:MOST])
-
-
-def _plain(name: str) -> Column:
-    return Column(spaced(name), 1, (name,), lambda row: () if row.get(name) is None else (readable(row[name]),))
+    return shown or tuple(plain(own) for own in _names(rows)[:MOST])
 
 
 def _names(rows: Sequence[Values]) -> tuple[str, ...]:
@@ -93,31 +76,26 @@ def _note(name: str, rows: Sequence[Values], columns: Sequence[Column]) -> str:
     return f"{READING.get(name, '')}{shown}{more} {beside}"
 
 
-def _tensor(row: Values) -> Iterator[str]:
-    yield _text(row, "tensor")
-    yield from filter(None, [" ".join(filter(None, (_text(row, "op"), _text(row, "layer"))))])
-
-
 def _type(row: Values) -> Iterator[str]:
-    yield from filter(None, [_text(row, "kind")])
-    bits, effective, codes = _text(row, "bits"), _text(row, "effective_bits"), _span(row, "codes")
-    yield from filter(None, [", ".join(filter(None, (_text(row, "dtype"), bits and f"{bits} bits")))])
+    yield from filter(None, [cell_text(row, "kind")])
+    bits, effective, codes = cell_text(row, "bits"), cell_text(row, "effective_bits"), cell_span(row, "codes")
+    yield from filter(None, [", ".join(filter(None, (cell_text(row, "dtype"), bits and f"{bits} bits")))])
     used = (f"{effective} effective" if effective not in ("", bits) else "", codes and f"codes {codes}")
     yield from filter(None, [", ".join(filter(None, used))])
 
 
 def _granularity(row: Values) -> Iterator[str]:
-    yield from filter(None, [_text(row, "granularity")])
-    scales = _text(row, "scales")
+    yield from filter(None, [cell_text(row, "granularity")])
+    scales = cell_text(row, "scales")
     if scales not in ("", "0"):
-        axis = "" if row.get("axis") is None else f", axis {_text(row, 'axis')}"
+        axis = "" if row.get("axis") is None else f", axis {cell_text(row, 'axis')}"
         yield f"{scales} scale{'' if scales == '1' else 's'}{axis}"
     if row.get("block_size"):
-        yield f"groups of {_text(row, 'block_size')}"
+        yield f"groups of {cell_text(row, 'block_size')}"
 
 
 def _range(row: Values) -> Iterator[str]:
-    ends = [_span(row, name) for name in ("beta", "alpha")]
+    ends = [cell_span(row, name) for name in ("beta", "alpha")]
     if all(ends) and not any("…" in end for end in ends):
         yield f"[{ends[0]}, {ends[1]}]"
     else:
@@ -126,7 +104,7 @@ def _range(row: Values) -> Iterator[str]:
 
 def _calibrated(row: Values) -> Iterator[str]:
     yield from _interval(row, "calibrated")
-    names = (*_ends("calibrated"), "beta_min", "alpha_max", "scale_max")
+    names = (*both_ends("calibrated"), "beta_min", "alpha_max", "scale_max")
     numbers = [value for name in names if isinstance(value := row.get(name), int | float)]
     if len(numbers) == len(names):
         low, high, beta, alpha, step = numbers
@@ -134,32 +112,24 @@ def _calibrated(row: Values) -> Iterator[str]:
 
 
 def _scale(row: Values) -> Iterator[str]:
-    yield from (f"{title} {span}" for title, name in (("1/s", "scale"), ("s", "s")) if (span := _span(row, name)))
+    yield from (f"{title} {span}" for title, name in (("1/s", "scale"), ("s", "s")) if (span := cell_span(row, name)))
 
 
 def _zero_point(row: Values) -> Iterator[str]:
-    yield from filter(None, [_span(row, "zero_point")])
+    yield from filter(None, [cell_span(row, "zero_point")])
 
 
 def _formula(row: Values) -> Iterator[str]:
-    yield from filter(None, [_text(row, "formula")])
-
-
-def _share(name: str, digits: int) -> Callable[[Values], Iterable[str]]:
-    def lines(row: Values) -> Iterable[str]:
-        ratio = row.get(name)
-        return [f"{100 * ratio:.{digits}g} %"] if isinstance(ratio, int | float) else filter(None, [_text(row, name)])
-
-    return lines
+    yield from filter(None, [cell_text(row, "formula")])
 
 
 def _decibels(row: Values) -> Iterable[str]:
     ratio = row.get("sqnr_db")
-    return [f"{ratio:.1f}"] if isinstance(ratio, int | float) else filter(None, [_text(row, "sqnr_db")])
+    return [f"{ratio:.1f}"] if isinstance(ratio, int | float) else filter(None, [cell_text(row, "sqnr_db")])
 
 
 def _method(row: Values) -> Iterator[str]:
-    yield from filter(None, [_text(row, "method"), _text(row, "note")])
+    yield from filter(None, [cell_text(row, "method"), cell_text(row, "note")])
 
 
 def _interval_of(name: str) -> Callable[[Values], Iterable[str]]:
@@ -167,67 +137,63 @@ def _interval_of(name: str) -> Callable[[Values], Iterable[str]]:
 
 
 def _interval(row: Values, name: str) -> Iterable[str]:
-    ends = [_text(row, end) for end in _ends(name)]
+    ends = [cell_text(row, end) for end in both_ends(name)]
     return [f"[{', '.join(ends)}]"] if all(ends) else ()
 
 
-def _beside(row: Values) -> Iterator[str]:
-    yield from filter(None, [_text(row, "beside")] if row.get("beside") else [])
+def _operation(row: Values) -> Iterator[str]:
+    yield spaced(cell_text(row, "operation"))
+    yield from filter(None, [cell_text(row, "what")])
 
 
-def _of(name: str) -> Callable[[Values], Iterable[str]]:
-    return lambda row: filter(None, [_text(row, name)])
+def _worth(row: Values) -> Iterator[str]:
+    value = row.get("value")
+    yield from [f"{spaced(cell_text(row, 'metric'))} {value:.4f}"] if isinstance(value, int | float) else []
 
 
-def _text(row: Values, name: str) -> str:
-    value = row.get(name)
-    return "" if value is None else brief(value)
-
-
-def _span(row: Values, name: str) -> str:
-    """The value where smallest and largest agree, else from one to the other."""
-    low, high = _text(row, f"{name}_min"), _text(row, f"{name}_max")
-    return low if low == high else f"{low} … {high}"
-
-
-def _ends(*names: str) -> tuple[str, ...]:
-    return tuple(f"{name}_{end}" for name in names for end in ("min", "max"))
+def _digest(row: Values) -> Iterator[str]:
+    yield from filter(None, [cell_text(row, "sha256"), cell_text(row, "log_id")])
 
 
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
+    "steps": (
+        Column("Step", 6, ("step",), as_it_is("step")),
+        Column("What was done", 46, ("operation", "what"), _operation),
+        Column("Pruned", 10, ("pruned",), share("pruned", 3)),
+        Column("Model", 13, ("metric", "value"), _worth),
+        Column("SHA-256, and log", 25, ("sha256", "log_id"), _digest),
+    ),
     "quantizers": (
-        Column("Tensor, and layer that uses it", 21, ("tensor", "op", "layer"), _tensor),
-        Column("Kind and type", 17, ("kind", "dtype", "bits", "effective_bits", *_ends("codes")), _type),
+        Column("Tensor, and layer that uses it", 21, ("tensor", "op", "layer"), tensor),
+        Column("Kind and type", 17, ("kind", "dtype", "bits", "effective_bits", *both_ends("codes")), _type),
         Column("Granularity", 17, ("granularity", "scales", "axis", "block_size"), _granularity),
-        Column("Range [β, α]", 17, _ends("beta", "alpha"), _range),
-        Column("Calibrated range", 16, _ends("calibrated"), _calibrated),
-        Column("Scale", 20, _ends("scale", "s"), _scale),
-        Column("z", 3, _ends("zero_point"), _zero_point),
+        Column("Range [β, α]", 17, both_ends("beta", "alpha"), _range),
+        Column("Calibrated range", 16, both_ends("calibrated"), _calibrated),
+        Column("Scale", 20, both_ends("scale", "s"), _scale),
+        Column("z", 3, both_ends("zero_point"), _zero_point),
         Column("Scale factor", 18, ("formula",), _formula),
     ),
     "calibration": (
-        Column("Tensor", 25, ("tensor",), _of("tensor")),
+        Column("Tensor", 25, ("tensor",), as_it_is("tensor")),
         Column("Method", 20, ("method", "note"), _method),
-        Column("Calibrated range", 17, _ends("calibrated"), _interval_of("calibrated")),
-        Column("Observed range", 17, _ends("observed"), _interval_of("observed")),
-        Column("Values outside", 11, ("clip_fraction",), _share("clip_fraction", 2)),
+        Column("Calibrated range", 17, both_ends("calibrated"), _interval_of("calibrated")),
+        Column("Observed range", 17, both_ends("observed"), _interval_of("observed")),
+        Column("Values outside", 11, ("clip_fraction",), share("clip_fraction", 2)),
         Column("SQNR (dB)", 10, ("sqnr_db",), _decibels),
     ),
     "layers": (
-        Column("Tensor, and layer", 80, ("tensor", "op", "layer"), _tensor),
+        Column("Tensor, and layer", 80, ("tensor", "op", "layer"), tensor),
         Column("SQNR (dB)", 20, ("sqnr_db",), _decibels),
     ),
-    "sparsity": (
-        Column("Weight, and layer that uses it", 34, ("tensor", "op", "layer"), _tensor),
-        Column("Elements", 17, ("size",), _of("size")),
-        Column("Zeros", 15, ("zeros",), _of("zeros")),
-        Column("Share", 18, ("ratio",), _share("ratio", 4)),
-        Column("One code beside zero", 16, ("beside",), _beside),
-    ),
+    "sparsity": sparsity.COLUMNS,
 }
 """Columns of each series, in order; one that is empty in every row is left out."""
 
 READING: Mapping[str, str] = {
+    "steps": (
+        "Digests are of parameters and buffers where a PyTorch module was changed, else of the file set. What the model was "
+        "worth after a step was measured on the verification data. "
+    ),
     "quantizers": (
         "The range [β, α] is what the codes of the type can represent; z is the zero point. s multiplies, as in "
         "x_q = clip(round(s·x + z)); the scale in the file divides, and is 1/s. a … b is the smallest and the largest of "
@@ -243,8 +209,6 @@ READING: Mapping[str, str] = {
         "The signal to quantization noise ratio compares the float model with the quantized one at this tensor, so it holds "
         "the noise of every layer before it. "
     ),
-    "sparsity": (
-        "Zeros of a quantized weight come from rounding too: about as many as there are elements one code beside zero. "
-    ),
+    "sparsity": sparsity.READING,
 }
 """What a reader has to know to read a series."""

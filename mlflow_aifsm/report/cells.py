@@ -130,7 +130,9 @@ def _asked(entry: Entry) -> tuple[Paragraph, ...]:
 
 def _beside(row: Field, entry: Entry, target: str) -> tuple[Paragraph, ...]:
     present = {fact.name for fact in entry.beside}
-    unknown = tuple(not_recorded(name, UNTOLD) for name in row.beside if name not in present)
+    # what does not apply needs nothing beside it
+    missing = () if entry.state is State.NOT_APPLICABLE else tuple(name for name in row.beside if name not in present)
+    unknown = tuple(not_recorded(name, UNTOLD) for name in missing)
     return tuple(paragraph for fact in (*entry.beside, *unknown) for paragraph in _fact(row, fact, target))
 
 

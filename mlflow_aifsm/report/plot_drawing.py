@@ -189,3 +189,11 @@ def _kind(point: Point) -> str:
 def _bars(rows: Axes, points: Sequence[Point]) -> None:
     rows.set_xlim(0, 100)
     rows.barh(range(len(points)), [point.value for point in points], height=0.72, color=MIDDLE, linewidth=0)
+    marks = [(place, point.before) for place, point in enumerate(points) if point.before is not None]
+    rows.vlines(
+        [before for _, before in marks],
+        [place - 0.45 for place, _ in marks],
+        [place + 0.45 for place, _ in marks],
+        color=INK,
+        linewidth=1.2,
+    )

@@ -31,6 +31,7 @@ class Point:
         told: The value as it stands beside the name.
         named: Whether name and value are written.
         worst: Whether it is marked.
+        before: The value in the float model, where that is marked.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Point:
     told: str
     named: bool = True
     worst: bool = False
+    before: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +159,32 @@ def sparsity(tables: Mapping[str, Sequence[Values]]) -> Chart | None:
     shares = [(row, share) for row in rows if (share := value(row, "ratio")) is not None]
     if not any(share > NOTABLE for _, share in shares):
         return None
-    points = _short(Point(name(row, "tensor", "layer"), 100 * share, f"{percent(share)} %") for row, share in shares)
+    points = _short(
+        Point(name(row, "tensor", "layer"), 100 * share, f"{percent(share)} %", before=_before(row)) for row, share in shares
+    )
+    if not any((point.before or 0) > 100 * NOTABLE for point in points):
+        points = [replace(point, before=None) for point in points]
     bars = tuple(replace(point, worst=False) for point in _marked(points, lambda point: -point.value))
-    words = f"Bar chart of the share of zeros in {_counted(points, 'weight')}. {_shares(points)}"
+    words = f"Bar chart of the share of zeros in {_counted(points, 'weight')}. {_shares(points)}{_shares_before(points)}"
     about = "Elements of each weight that are zero in the delivered file, in percent."
-    caption = f"{about} {_named(bars, 'highest')}{_missing(len(rows) - len(points), 'weight', 'share')}".rstrip()
+    marked = (
+        "A line across a bar marks the share in the float model. " if any(point.before is not None for point in bars) else ""
+    )
+    caption = f"{about} {marked}{_named(bars, 'highest')}{_missing(len(rows) - len(points), 'weight', 'share')}".rstrip()
     line = "Share of elements that are zero, in the order of the graph"
     return Chart("Zeros by weight", line, "Zeros (% of elements)", bars, words, caption, bars=True)
+
+
+def _before(row: Values) -> float | None:
+    """The share of zeros in the float model, in percent."""
+    zeros, size = value(row, "zeros_before"), value(row, "size")
+    return 100 * zeros / size if zeros is not None and size else None
+
+
+def _shares_before(points: Sequence[Point]) -> str:
+    known = [point.before for point in points if point.before is not None]
+    ends = [percent(share / 100) for share in (min(known), max(known))] if known else []
+    return f" In the float model from {ends[0]} to {ends[1]} percent." if ends else ""
 
 
 def _shares(points: Sequence[Point]) -> str:

@@ -41,6 +41,10 @@ STATUS_MEANINGS: Mapping[Status, str] = {
 }
 
 LEADS: Mapping[str, str] = {
+    "workload.parameters": "Parameters",
+    "workload.multiply_adds": "Work",
+    "workload.compressed": "Compressed size",
+    "pruning.recovery": "Recovery",
     "input.digest": "SHA-256 of the input",
     "graph.canonical_digest": "Canonical digest, metadata left out",
     "input.verified": "Verification of the input",

@@ -49,7 +49,13 @@ def stage(folder: Path, record: Record, attachments: Attachments) -> Path:
         OSError: If the disk refuses.
     """
     for name, content in _contents(folder, record, attachments):
-        _put(folder / name, content())
+        try:
+            _put(folder / name, content())
+        except Exception as error:
+            # the record is the truth, and a report can be made of it later
+            if name != REPORT or isinstance(error, OSError):
+                raise
+            _unmade(name, record, error)
     return folder
 
 
@@ -140,8 +146,12 @@ def spool(destination: Path, record: Record, attachments: Attachments, delivered
             shutil.rmtree(place, ignore_errors=True)
             raise
         except Exception as error:  # noqa: BLE001
-            _logger.warning("%s of log %s cannot be made: %s: %s", name, record.log_id, type(error).__name__, error)
+            _unmade(name, record, error)
     return place
+
+
+def _unmade(name: str, record: Record, error: Exception) -> None:
+    _logger.warning("%s of log %s cannot be made: %s: %s", name, record.log_id, type(error).__name__, error)
 
 
 def _names(destination: Path) -> Iterator[Path]:

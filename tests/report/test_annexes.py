@@ -185,6 +185,23 @@ def test_histograms_are_plots_and_no_table() -> None:
     assert tables(*layers(replace(samples.optimization(), tables={"distributions": (row,)}))) == []
 
 
+def test_zeros_stand_beside_those_of_the_float_weight_with_pattern_threshold_and_work() -> None:
+    row: dict[str, Json] = {"tensor": "conv1.weight", "layer": "node_1", "module": "conv1", "size": 144, "zeros": 74}
+    row |= {"ratio": 74 / 144, "zeros_before": 72, "zeros_kept": 71, "pattern": "block:4x4", "threshold": 0.0125}
+    row |= {"multiply_adds": 9216, "nonzero_multiply_adds": 4480}
+    (shown,) = tables(*layers(replace(samples.optimization(), tables={"sparsity": (row,)})))
+    assert shown[:2] == ["conv1.weight node_1", "144"]
+    assert shown[2:] == ["74 before 72 71 of these kept", "51.39 %", "block:4x4 threshold 0.0125", "9,216 4,480 left"]
+
+
+def test_a_module_is_named_where_the_weight_is_not_called_after_it() -> None:
+    row: dict[str, Json] = {"tensor": "val_5", "layer": "node_2", "module": "head.fc", "size": 8, "zeros": 0, "ratio": 0.0}
+    row |= {"zeros_before": 0, "zeros_kept": 0}
+    assert tables(*layers(replace(samples.optimization(), tables={"sparsity": (row,)}))) == [
+        ["val_5 node_2 module head.fc", "8", "0", "0 %"]
+    ]
+
+
 def test_the_share_of_zeros_is_a_percentage() -> None:
     row = {"tensor": "w", "layer": "conv1", "size": 144, "zeros": 1, "ratio": 1 / 144, "beside": 2}
     assert tables(*layers(replace(samples.optimization(), tables={"sparsity": (row,)}))) == [

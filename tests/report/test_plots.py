@@ -25,6 +25,8 @@ from tests.report import hostile
 from tests.report.plotted import distribution, names, tables
 
 ALL = ["ranges.svg", "sqnr.svg", "sparsity.svg"]
+BEFORE = (lambda row: row["zeros_before"], lambda _: 0)
+"""Zeros of a float model that was pruned, and of one that was not."""
 DIGESTS = """
 from mlflow_aifsm.digests import sha256_bytes
 from mlflow_aifsm.report.plots import plots
@@ -188,3 +190,13 @@ def test_matplotlib_is_not_imported_where_nothing_is_drawn() -> None:
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", f"{code}; assert 'matplotlib' not in sys.modules"], env=environment, check=True)
+
+
+def test_zeros_of_the_float_model_are_marked_where_it_was_pruned() -> None:
+    pruned = {"tensor": "w", "size": 100, "zeros": 60, "ratio": 0.6, "zeros_before": 50}
+    rows = (pruned, {**pruned, "tensor": "v", "zeros_before": 0}, {"tensor": "u", "size": 0, "ratio": 0.0, "zeros_before": 0})
+    marked, plain = (plots({"sparsity": tuple({**row, "zeros_before": before(row)} for row in rows)}) for before in BEFORE)
+    assert "A line across a bar marks the share in the float model." in marked["sparsity.svg"].caption
+    assert "In the float model from 0 to 50.0 percent." in marked["sparsity.svg"].alt
+    assert "float model" not in plain["sparsity.svg"].caption + plain["sparsity.svg"].alt
+    assert len(marked["sparsity.svg"].svg) > len(plain["sparsity.svg"].svg)
