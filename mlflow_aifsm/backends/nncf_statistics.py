@@ -1,7 +1,8 @@
 """Counts activations while NNCF collects its own statistics, so that no second pass over the samples is needed.
 
 NNCF hands each sample's activations to its collectors and keeps little more than their extremes. This is the one place that
-knows how: two of NNCF's classes are replaced by their subclasses here, which do the same and let ``collecting`` look on.
+knows how: while somebody collects, two of NNCF's classes are replaced by their subclasses here, which do the same and let
+``collecting`` look on, in the thread that asked for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from nncf.common.quantization.structs import QuantizationScheme
@@ -146,8 +148,26 @@ class _MinMax(vars(pipeline)[_MIN_MAX]):  # type: ignore[misc]
         return made
 
 
-vars(aggregator)[_COUNTING] = _Counting
-vars(pipeline)[_MIN_MAX] = _MinMax
+_REPLACED = ((aggregator, _COUNTING, _Counting), (pipeline, _MIN_MAX, _MinMax))
+_ORIGINALS = tuple((module, name, getattr(module, name)) for module, name, _ in _REPLACED)
+_CHANGING = Lock()
+_collectors: list[Collected] = []
+
+
+def _replaced(collected: Collected) -> None:
+    """The subclasses in NNCF's place, from the first collector on."""
+    with _CHANGING:
+        _collectors.append(collected)
+        for module, name, one in _REPLACED:
+            setattr(module, name, one)
+
+
+def _restored(collected: Collected) -> None:
+    """NNCF as it was, when the last collector ends; until then another thread's call may need the subclasses."""
+    with _CHANGING:
+        _collectors.remove(collected)
+        for module, name, one in _ORIGINALS if not _collectors else ():
+            setattr(module, name, one)
 
 
 @contextmanager
@@ -159,7 +179,9 @@ def collecting(samples: int = MOST) -> Iterator[Collected]:
     """
     collected = Collected(every=max(1, -(-samples // MOST)))
     token = _collecting.set(collected)
+    _replaced(collected)
     try:
         yield collected
     finally:
+        _restored(collected)
         _collecting.reset(token)

@@ -121,3 +121,14 @@ def test_a_symmetric_range_is_as_long_to_both_sides_and_every_range_holds_zero()
     assert Told.of(-1, 3, symmetric=True) == Told(-3, 3, symmetric=True)
     assert Told.of(1, 3, symmetric=False) == Told(0, 3)
     assert Told.of(-3, -1, symmetric=False) == Told(-3, 0)
+
+
+def test_nncf_is_as_it_was_when_nobody_collects_any_more() -> None:
+    names = [(module, name) for module, name, _ in nncf_statistics._REPLACED]
+    before = [getattr(module, name) for module, name in names]
+    with collecting():
+        with collecting():
+            assert all(getattr(module, name) is one for module, name, one in nncf_statistics._REPLACED)
+        assert all(getattr(module, name) is one for module, name, one in nncf_statistics._REPLACED)
+    assert [getattr(module, name) for module, name in names] == before
+    assert not any(one.__module__.startswith("mlflow_aifsm") for one in before)
