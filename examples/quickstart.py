@@ -117,7 +117,7 @@ def main() -> None:
         )
         int8 = aifsm.quantize(
             frozen,
-            aifsm.Data(data["calibration"][0], name="digits, calibration"),
+            aifsm.Data(data["calibration"][0], name="digits, calibration", labels=data["calibration"][1]),
             verification=verification,
             responsible=options.responsible or None,
             registered_model_name="digits-int8",

@@ -149,8 +149,9 @@ class Recording:
             seen: Digests of its samples, where the model was fitted to them and they must not verify it.
         """
         self._seen |= seen
-        if sha256:
-            self._data.append(UsedData(name or "unnamed", sha256, context))
+        used = UsedData(name or "unnamed", sha256, context)
+        if sha256 and used not in self._data:
+            self._data.append(used)
 
     def output(self, path: str | Path, against: Path | None = None, *, pruning_logged: bool = False) -> Measurement:
         """Takes the delivered file and measures it at once.
@@ -197,7 +198,7 @@ class Recording:
             result, facts = verify(self.delivered, reference, verification, default, progress=shown, seen=self._seen)
         self.verification = replace(result, held_in=verifying.holder(verification, self.source))
         self.note(verifying.environments(verification, self.template.log, self.facts.get("environment.host")))
-        self.add(*facts, *verifying.reused(self.verification, self.facts))
+        self.add(*facts, *verifying.reused(self.verification, self.facts), *verifying.lost_classes(facts, self.facts))
         self.data(self.verification.data, self.verification.data_sha256, "verification")
 
     @property

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from mlflow_aifsm.capture.source_code import SourceCode
 from mlflow_aifsm.facts import Fact, Facts, Finding, State
 from mlflow_aifsm.record import VerificationResult
 from mlflow_aifsm.verification.criterion import Verification
+from mlflow_aifsm.verification.outcome import WORST_CLASS
 from mlflow_aifsm.verification.run import REUSED
 
 FITTED = ("calibration.method", "pruning.recovery", "training.data_sets")
 """Facts that name data which the model was fitted to."""
+DONE = ("quantization.call", "pruning.call", "converter.call", "input.id")
+"""Facts that name what was done to the model, the last step first; the one that every log has comes last."""
 
 
 def holder(verification: Verification, source: SourceCode) -> str:
@@ -50,3 +54,16 @@ def reused(result: VerificationResult, facts: Facts) -> list[Fact]:
     asked, effect = "verification data that nothing was fitted to", "the verification says less about data not seen before"
     finding = Finding("data_reused", "", asked, f"{count} samples are in both", effect)
     return [replace(used, findings=(*used.findings, finding))]
+
+
+def lost_classes(verified: Iterable[Fact], facts: Facts) -> list[Fact]:
+    """What was done, with the finding that it cost a class: no row of a document shows the fact that carries it.
+
+    Args:
+        verified: The facts of the verification.
+        facts: Those of the log.
+    """
+    findings = [finding for fact in verified if fact.name == WORST_CLASS for finding in fact.findings]
+    known = [fact for name in DONE if (fact := facts.get(name)) is not None]
+    done = next((fact for fact in known if fact.state is not State.NOT_APPLICABLE), None)
+    return [replace(done, findings=(*done.findings, *findings))] if done is not None and findings else []

@@ -148,12 +148,13 @@ class Optimization:
         """The float file; a module becomes one with a Model Conversion Log of its own."""
         if self._path is not None:
             return self._path
-        where = {**self._freezing.where, "run_id": self.log.place.run_id}
+        where = {**self._freezing.where, "run_id": self.log.place.run_id, "nested": None}
         model = self._start.model
         verified = (model.uri or model.id) if model else None
         freezing = replace(self._freezing, example=self._start.example, verified_model=verified, where=where)
         if self._work is None:
-            return self._taken(freezing.frozen(self._start.module))
+            # by its URI, where it has one, so that the conversion says that it loaded these files
+            return self._taken(freezing.frozen(self._start.origin.uri if self._start.origin else self._start.module))
         self._work.finalize()
         made = freezing.frozen(self._work.module, f"pruned, as optimization log {self.log.log_id} tells")
         self._path = float_model.opened(made, None).path

@@ -99,10 +99,11 @@ class ModulePruning:
 
     def __init__(self, log: Recording, module: nn.Module, watch: Watch | None) -> None:
         self._log, self._watch = log, watch
-        self.module = copy.deepcopy(module)
+        self.module = _copied(module)
         self._layers = torch_prune.prunable(self.module)
         self.pruned: list[Pruned] = []
         self.number = 0
+        self._data: dict[int, Samples] = {}
         self.steps: list[Step] = []
         self._add("start", "as given")
 
@@ -137,13 +138,12 @@ class ModulePruning:
         """
         with fine_tuning.observed(self.module) as seen:
             tuning.train(self.module)
-        what = tuned.text(done := seen(), tuning)
+        done, data = seen(), self._read(tuning)
         if not done.masks_held:
             raise InputError("fine_tune let pruned weights come back", got=done.regrown, remedy="train the module that it gets")
-        if tuning.data is not None:
-            data = Samples.of(tuning.data)
+        if data is not None:
             self._log.data(data.name, data.digest, "training", data.sample_digests)
-        self._add("fine_tune", what, tuned.numbers(done))
+        self._add("fine_tune", tuned.text(done, tuning, data), tuned.numbers(done))
         self._log.note(*tuned.notes(done))
 
     def finalize(self) -> None:
@@ -153,6 +153,12 @@ class ModulePruning:
             OptimizationError: If one is left.
         """
         torch_prune.finalize(self.module)
+
+    def _read(self, tuning: FineTuning) -> Samples | None:
+        """The data of a training, digested once however often it trains."""
+        if tuning.data is None:
+            return None
+        return self._data.setdefault(id(tuning.data), Samples.of(tuning.data))
 
     def _applied(self, config: Pruning, layers: tuple[Prunable, ...], share: float, given: Given) -> Applied:
         if isinstance(config, Gradient) and given.samples is not None and given.loss is not None:
@@ -191,6 +197,16 @@ class ModulePruning:
         """Share of the weights of all layers that a mask holds at zero."""
         masks = torch_prune.masks(self.module, self._layers)
         return 1 - sum(int(mask.sum()) for mask in masks.values()) / sum(mask.size for mask in masks.values())
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        what = f"{type(module).__name__} cannot be copied, and the caller's module is not changed"
+        raise InputError(
+            what, got=" ".join(str(error).split()), remedy="load it anew, or freeze it and prune the file"
+        ) from error
 
 
 def _framework(applied: Applied) -> str:

@@ -10,12 +10,18 @@ from mlflow_aifsm.operations.pruning import FineTuning
 from mlflow_aifsm.samples import Samples
 
 
-def text(done: FineTuned, tuning: FineTuning) -> str:
-    """One phrase: what was seen of a training, and what only the caller can tell."""
+def text(done: FineTuned, tuning: FineTuning, data: Samples | None) -> str:
+    """One phrase: what was seen of a training, and what only the caller can tell.
+
+    Args:
+        done: What was seen.
+        tuning: What was asked for.
+        data: The data it names; None where it names none.
+    """
     name = getattr(tuning.train, "__qualname__", type(tuning.train).__name__)
     epochs = f"{tuning.epochs} epoch{'' if tuning.epochs == 1 else 's'}" if tuning.epochs else "epochs not told"
-    data = f"on {Samples.of(tuning.data).describe()}" if tuning.data is not None else "data not told"
-    return f"fine-tuned by {name}: {epochs}, {data}, {_optimizers(done)}, seed {done.seed}"
+    read = f"on {data.describe()}" if data is not None else "data not told"
+    return f"fine-tuned by {name}: {epochs}, {read}, {_optimizers(done)}, seed {done.seed}"
 
 
 def numbers(done: FineTuned) -> dict[str, Json]:

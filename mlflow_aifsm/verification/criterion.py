@@ -26,6 +26,9 @@ ROUNDED = 10
 """Units of rounding that two correct runs of a half-precision model may lie apart: each layer rounds, in another order."""
 DEFAULT_ACCURACY_DROP = 0.01
 """Loss that a well done 8-bit quantization stays within (Wu et al. 2020, arXiv 2004.09602)."""
+DEFAULT_CLASS_DROP = 0.05
+"""Loss of recall that is accepted in any class: five times that of accuracy, a convention of this tool and of no standard. What
+a class may lose depends on what it stands for: limit ``worst_class_drop`` or ``worst_class_recall``."""
 DEFAULT_AGREEMENT = 0.99
 """Share of equal decisions where no label tells which are right: accuracy, whatever the labels, then fell by 0.01 at most."""
 
@@ -162,6 +165,11 @@ class Criterion:
         if self.epsilon is not None:
             return "approximate" if self.epsilon else "exact"
         return self.limits_text or ": ".join(filter(None, (NO_LIMIT, self.reason)))
+
+    @property
+    def judges_classes(self) -> bool:
+        """Whether it says itself what a class may lose: by a limit of its own, or because the outputs shall be the same."""
+        return self.epsilon is not None or not self.limits.keys().isdisjoint(limits.BY_CLASS)
 
     @property
     def limits_text(self) -> str:

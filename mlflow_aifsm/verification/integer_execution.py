@@ -63,6 +63,18 @@ def facts(source: Path | OnnxFile) -> list[Fact]:
     return _counted(ran, kept, unpacked, _runs_in_float(integer_layers(file), in_float))
 
 
+def float_layers(path: Path) -> list[str]:
+    """Names of the layers that ONNX Runtime computes in float on this host; empty where it refuses the file, as ``facts`` says.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    try:
+        return [name for op_type, name in _optimized(path) if op_type in FLOAT]
+    except REFUSALS:
+        return []
+
+
 def _optimized(path: Path) -> list[tuple[str, str]]:
     """Operator and name of each node of the graph that ONNX Runtime made of the file for this host."""
     with tempfile.TemporaryDirectory(prefix="aifsm-") as folder:

@@ -11,10 +11,12 @@ from mlflow_aifsm.errors import InputError
 
 AT_LEAST = frozenset({"sqnr_db", "agreement", "worst_class_recall"})
 """Limits from below; all others are limits from above."""
+BY_CLASS = ("worst_class_drop", "worst_class_recall")
+"""Limits of what a single class may lose."""
 LIMITS: Mapping[str, str] = {
     **{name: f"{name}_diff" for name in ("max", "p999", "p99", "mean")},
     **{name: name for name in ("sqnr_db", "flips", "flip_upper_95", "agreement", "accuracy_drop", "slice_drop")},
-    **{name: name for name in ("worst_class_drop", "worst_class_recall")},
+    **{name: name for name in BY_CLASS},
 }
 """Names of limits, and the number each one limits; ``<metric>_drop`` of a given metric besides."""
 

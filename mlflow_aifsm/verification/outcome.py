@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from mlflow_aifsm.facts import Fact, Finding, Json, captured, jsonable
 from mlflow_aifsm.record import VerificationResult
 from mlflow_aifsm.samples import Data, Samples
-from mlflow_aifsm.verification.criterion import Criterion
-from mlflow_aifsm.verification.decisions import Recall
+from mlflow_aifsm.verification.criterion import DEFAULT_CLASS_DROP, Criterion
+from mlflow_aifsm.verification.decisions import CONFIDENCE, Recall, lost_classes
 from mlflow_aifsm.verification.slices import Slice
 
 _BEFORE = ", {accuracy_before:.4f} before"
 _NO_WORSE = ", {worst_class_recall_before:.4f} before; no class lost more"
+WORST_CLASS = "verification.worst_class_recall"
+"""The fact that carries what classes lost."""
 FACTS: Mapping[str, tuple[str, str]] = {
     "verification.max_diff": ("max_diff", "{max_diff:.3g}"),
     "verification.p99_diff": ("p99_diff", "{p99_diff:.3g}"),
@@ -25,12 +27,14 @@ FACTS: Mapping[str, tuple[str, str]] = {
     ),
     "verification.accuracy": ("accuracy_after", "{accuracy_after:.4f}" + _BEFORE),
     "verification.accuracy_drop": ("accuracy_drop", "{accuracy_drop:.4f}"),
-    "verification.worst_class_recall": (
+    WORST_CLASS: (
         "worst_class_recall",
         "class {worst_class}: {worst_class_recall:.4f} of {worst_class_samples} samples" + _NO_WORSE,
     ),
 }
 """Facts that are one number: which one, and its text."""
+NAMED = 5
+"""Classes that a finding names."""
 _LOW_MARGIN = (
     "{flips} of the {samples} samples that the float model decided by the smallest margins (at most {margin:.3g}) changed "
     "their decision, {other_flips} of the other {others}"
@@ -86,7 +90,7 @@ def outcome(measurement: Measurement, default: Criterion) -> tuple[VerificationR
         target=measurement.target,
     )
     fact = _fact(result, criterion, (*failures, *misses), measurement.recalls)
-    return result, [fact, *_number_facts(measurement), *_part_facts(measurement), *measurement.facts]
+    return result, [fact, *_number_facts(measurement, criterion), *_part_facts(measurement), *measurement.facts]
 
 
 def could_not_run(criterion: Criterion, data: Data, reason: str) -> tuple[VerificationResult, list[Fact]]:
@@ -132,10 +136,23 @@ def _finding(criterion: Criterion, failed: tuple[str, ...]) -> Finding:
     return Finding("criterion_missed", asked=criterion.limits_text or criterion.text, measured="; ".join(failed), effect=effect)
 
 
-def _number_facts(measurement: Measurement) -> list[Fact]:
+def _lost(recalls: tuple[Recall, ...], criterion: Criterion) -> tuple[Finding, ...]:
+    """Classes that lost more than chance explains, which accuracy over all hides; none where the criterion judges them."""
+    lost = () if criterion.judges_classes else lost_classes(recalls, DEFAULT_CLASS_DROP)
+    if not lost:
+        return ()
+    told = [f"class {one.label}: {one.before:.4f} before, {one.after:.4f} after, of {one.samples} samples" for one in lost]
+    more = [f"{len(told) - NAMED} more classes"] if len(told) > NAMED else []
+    asked = f"a drop of recall of at most {DEFAULT_CLASS_DROP:g} in each class (tool default), with {CONFIDENCE:.0%} confidence"
+    effect = "these classes are recognised less often, which the accuracy over all classes does not show"
+    return (Finding("worst_class_lost", asked=asked, measured="; ".join([*told[:NAMED], *more]), effect=effect),)
+
+
+def _number_facts(measurement: Measurement, criterion: Criterion) -> list[Fact]:
     known = {**measurement.numbers, "samples": measurement.samples.count}
+    findings = {WORST_CLASS: _lost(measurement.recalls, criterion)}
     return [
-        captured(name, _text(text, known), known[number], source=measurement.source)
+        captured(name, _text(text, known), known[number], source=measurement.source, findings=findings.get(name, ()))
         for name, (number, text) in FACTS.items()
         if number in known
     ]
