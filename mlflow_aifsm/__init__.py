@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow_aifsm.audit import load_record
+    from mlflow_aifsm.autologging.switch import autolog
     from mlflow_aifsm.capture.training import Training
     from mlflow_aifsm.errors import AifsmError
     from mlflow_aifsm.facts import Finding, State, Value
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from mlflow_aifsm.operations.optimization import optimization
     from mlflow_aifsm.operations.prune import prune
     from mlflow_aifsm.operations.pruning import FineTuning, Gradient, Magnitude
+    from mlflow_aifsm.operations.qat import quantization_aware_training
+    from mlflow_aifsm.operations.qat_session import QuantizationAwareTraining
     from mlflow_aifsm.operations.quantization import NNCF, ORT, Dynamic, Static, WeightOnly
     from mlflow_aifsm.operations.quantize import quantize
     from mlflow_aifsm.record import Entry, Record
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "audit": ("load_record",),
+    "autologging.switch": ("autolog",),
     "capture.training": ("Training",),
     "errors": ("AifsmError",),
     "facts": ("Finding", "State", "Value"),
@@ -55,6 +59,8 @@ _PLACES = {
     "operations.optimization": ("optimization",),
     "operations.prune": ("prune",),
     "operations.pruning": ("FineTuning", "Gradient", "Magnitude"),
+    "operations.qat": ("quantization_aware_training",),
+    "operations.qat_session": ("QuantizationAwareTraining",),
     "operations.quantization": ("NNCF", "ORT", "Dynamic", "Static", "WeightOnly"),
     "operations.quantize": ("quantize",),
     "record": ("Entry", "Record"),
@@ -79,6 +85,7 @@ __all__ = [
     "Magnitude",
     "Onnx",
     "Pt2",
+    "QuantizationAwareTraining",
     "Record",
     "Result",
     "State",
@@ -87,6 +94,7 @@ __all__ = [
     "Value",
     "Verification",
     "WeightOnly",
+    "autolog",
     "declare",
     "freeze",
     "load_model",
@@ -94,6 +102,7 @@ __all__ = [
     "log_model",
     "optimization",
     "prune",
+    "quantization_aware_training",
     "quantize",
     "record_conversion",
     "record_optimization",

@@ -30,6 +30,7 @@ class Relation(StrEnum):
     LOADED = "the conversion loaded these files"
     SAME = "the converted module has the same parameters"
     DIFFERENT = "the converted module has other parameters"
+    CHANGED = "what was converted was made of these files, and changed"
     UNSEEN = "whether they are what was converted was not seen"
 
 

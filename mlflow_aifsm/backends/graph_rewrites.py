@@ -61,7 +61,7 @@ def one_bias_each(model: ModelProto) -> ModelProto:
         node.input[2] = name
         for attribute in [attribute for attribute in node.attribute if attribute.name == "beta"]:
             node.attribute.remove(attribute)
-    _drop_unused(graph)
+    drop_unused(graph)
     return model
 
 
@@ -109,7 +109,7 @@ def outputs_in_float(model: ModelProto, before: ModelProto) -> ModelProto:
             graph.node.remove(last)
             graph.node.remove(quantizer)
             source.output[0] = output.name
-    _drop_unused(graph)
+    drop_unused(graph)
     return model
 
 
@@ -182,7 +182,8 @@ def _read(graph: GraphProto) -> Iterator[str]:
                 yield from (output.name for output in inner.output)
 
 
-def _drop_unused(graph: GraphProto) -> None:
+def drop_unused(graph: GraphProto) -> None:
+    """Takes stored tensors out of ``graph`` that nothing reads."""
     used = {*_read(graph), *(output.name for output in graph.output)}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)

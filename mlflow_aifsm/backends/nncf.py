@@ -20,6 +20,7 @@ from mlflow_aifsm.backends.quantized import Quantized, failed, saved
 from mlflow_aifsm.backends.silence import Filter, silent, unwatched
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Json
+from mlflow_aifsm.hooks.arguments import flattened
 
 KINDS: Mapping[str, type] = {
     "preset": nncf.QuantizationPreset,
@@ -130,15 +131,6 @@ def estimator(arguments: Mapping[str, Json]) -> tuple[str, str]:
 def _end(how: Mapping[str, Json]) -> str:
     kind, over = how.get("statistics_type"), how.get("aggregator_type")
     return f"{over or 'default aggregate'} of {kind or 'default statistic'}" if kind or over else ""
-
-
-def flattened(arguments: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
-    """Nested arguments as one level with dotted names."""
-    flat: dict[str, Json] = {}
-    for name, value in arguments.items():
-        nested = isinstance(value, Mapping) and value
-        flat |= flattened(value, f"{prefix}{name}.") if nested else {prefix + name: value}
-    return flat
 
 
 def _differing(arguments: Mapping[str, Json]) -> dict[str, Json]:

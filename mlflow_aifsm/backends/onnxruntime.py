@@ -113,8 +113,13 @@ def static(path: Path, samples: Iterable[Batch], keywords: Mapping[str, Any]) ->
     with scratch.temporary() as folder:
         cache = folder / "ranges.json"
         done = _called(path, scratch.folder(), given, _Reader(samples), calibration_cache_path=cache)
-        found = load_tensors_data(cache)
-    return done, {name: (float(np.min(found[name].lowest)), float(np.max(found[name].highest))) for name in found}
+        return done, cached_ranges(cache)
+
+
+def cached_ranges(cache: Path) -> Ranges:
+    """The ranges that ONNX Runtime's calibrator wrote into its cache, by tensor."""
+    found = load_tensors_data(cache)
+    return {name: (float(np.min(found[name].lowest)), float(np.max(found[name].highest))) for name in found}
 
 
 def placed(path: Path, ranges: Ranges, keywords: Mapping[str, Any]) -> Quantized:

@@ -56,6 +56,17 @@ class Filter(logging.Filter):
         return self._folder is not None and not Path(record.pathname).is_relative_to(self._folder)
 
 
+@contextmanager
+def root_logger_kept() -> Iterator[None]:
+    """While it lasts, ``logging.basicConfig`` does nothing: a module that calls it when imported would change all loggers."""
+    root, stand_in = logging.getLogger(), logging.NullHandler()
+    root.addHandler(stand_in)
+    try:
+        yield
+    finally:
+        root.removeHandler(stand_in)
+
+
 def told(*values: Any, **settings: Any) -> None:
     """``print`` for a tool's module, which prints nothing where nobody looks."""
     if not unwatched():

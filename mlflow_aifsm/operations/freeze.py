@@ -95,6 +95,8 @@ def freeze(
     source = sources.opened(model, example_inputs, origin)
     _check_shapes(source, asked)
     related = _related(verified, origin, source, isinstance(model, str))
+    if changed and related is not None:
+        related = replace(related, relation=Relation.CHANGED)
     with record_conversion(verified_model=related, **where) as log:
         if origin is not None and isinstance(model, str):
             log.input(origin.files, origin.sha256, origin.model_id)
