@@ -9,7 +9,7 @@ import nncf
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mlflow_aifsm.backends.nncf import _quiet
+from mlflow_aifsm.backends.nncf import muted
 from mlflow_aifsm.backends.quantized import failed
 from mlflow_aifsm.backends.torch_batches import BATCH, Ranks, Tensors, batches
 from mlflow_aifsm.errors import InputError
@@ -72,7 +72,7 @@ def adapt(
         return Adapted("", (), 0, 0, ())
     counter = _Counter(module, samples if count is None else samples.first(count), batch_size, ranks or {})
     try:
-        with _quiet():
+        with muted():
             nncf.batch_norm_adaptation(module, nncf.Dataset(counter))
     except InputError:  # of the samples
         raise

@@ -54,16 +54,16 @@ def quantize(path: Path, samples: Iterable[dict[str, Any]], keywords: Mapping[st
         InputError: If a keyword's value is not one that NNCF knows.
         OptimizationError: If NNCF refuses or fails.
     """
-    given = {name: _native(KINDS[name], value, name) if name in KINDS else value for name, value in keywords.items()}
+    given = {name: native(KINDS[name], value, name) if name in KINDS else value for name, value in keywords.items()}
     try:
-        with _quiet():
+        with muted():
             model = nncf.quantize(onnx.load(path), nncf.Dataset(samples), **{k: v for k, v in given.items() if v is not None})
     except InputError:  # of the samples
         raise
     except Exception as error:
         raise failed("nncf.quantize", error) from error
-    arguments = _resolved(given)
-    return Quantized(saved(model), "nncf.quantize", arguments, _differing(arguments))
+    arguments = resolved_arguments(given)
+    return Quantized(saved(model), "nncf.quantize", arguments, differing_arguments(arguments))
 
 
 def controlled(
@@ -86,14 +86,14 @@ def controlled(
         InputError: If a keyword's value is not one that NNCF knows.
         OptimizationError: If NNCF refuses or fails.
     """
-    given = {name: _native(KINDS[name], value, name) if name in KINDS else value for name, value in keywords.items()}
+    given = {name: native(KINDS[name], value, name) if name in KINDS else value for name, value in keywords.items()}
     data = nncf.Dataset(samples)
 
     def judged(model: onnx.ModelProto, _: Any) -> tuple[float, None]:
         return validation(saved(model)), None
 
     try:
-        with _quiet():
+        with muted():
             wanted = {name: value for name, value in given.items() if value is not None}
             model = nncf.quantize_with_accuracy_control(
                 onnx.load(path), data, data, validation_fn=judged, max_drop=max_drop, **_renamed(wanted)
@@ -102,8 +102,8 @@ def controlled(
         raise
     except Exception as error:
         raise failed("nncf.quantize_with_accuracy_control", error) from error
-    arguments = {**_resolved(given), "max_drop": max_drop}
-    shown = {**_differing(_resolved(given)), "max_drop": max_drop}
+    arguments = {**resolved_arguments(given), "max_drop": max_drop}
+    shown = {**differing_arguments(resolved_arguments(given)), "max_drop": max_drop}
     return Quantized(saved(model), "nncf.quantize_with_accuracy_control", arguments, shown)
 
 
@@ -133,20 +133,21 @@ def _end(how: Mapping[str, Json]) -> str:
     return f"{over or 'default aggregate'} of {kind or 'default statistic'}" if kind or over else ""
 
 
-def _differing(arguments: Mapping[str, Json]) -> dict[str, Json]:
+def differing_arguments(arguments: Mapping[str, Json]) -> dict[str, Json]:
     """Those resolved arguments that are not NNCF's defaults, and the number of samples, with dotted names."""
     parameters = inspect.signature(nncf.quantize).parameters
     defaults = {name: parameters[name].default for name in arguments if parameters[name].default is not inspect.Parameter.empty}
-    usual = flattened(_resolved({**dict.fromkeys(arguments), **defaults}))
+    usual = flattened(resolved_arguments({**dict.fromkeys(arguments), **defaults}))
     return {name: value for name, value in flattened(arguments).items() if name == "subset_size" or usual.get(name) != value}
 
 
-def _resolved(given: Mapping[str, Any]) -> dict[str, Json]:
+def resolved_arguments(given: Mapping[str, Any]) -> dict[str, Json]:
+    """Keywords of NNCF as JSON, its own defaults in the place of None."""
     defaults = {"preset": None, "target_device": nncf.TargetDevice.ANY, "advanced_parameters": AdvancedQuantizationParameters()}
     return {name: _plain(defaults.get(name) if value is None else value) for name, value in sorted(given.items())}
 
 
-def _native(kind: Any, value: Any, name: str) -> Any:
+def native(kind: Any, value: Any, name: str) -> Any:
     """``value`` as NNCF's own class: enums by value, dataclasses from mappings, nested ones too."""
     if value is None or isinstance(value, kind):
         return value
@@ -166,7 +167,7 @@ def _nested(hint: Any, value: Any, name: str) -> Any:
     kind = next((kind for kind in kinds if issubclass(kind, Enum) or dataclasses.is_dataclass(kind)), None)
     if kind is None or (issubclass(kind, Enum) and isinstance(value, bool)):
         return value
-    return _native(kind, value, name)
+    return native(kind, value, name)
 
 
 def _plain(value: Any) -> Json:
@@ -182,7 +183,7 @@ def _plain(value: Any) -> Json:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def muted() -> Iterator[None]:
     """Lets NNCF's warnings through; keeps the rest of its log, and bars that nobody sees, to itself in this thread alone."""
     logging.getLogger("nncf").addFilter(_DETAILS)  # adds it once
     vars(track_progress)["Progress"] = _Bar

@@ -19,7 +19,7 @@ from nncf.torch.quantization.reference import ReferenceQuantizedFunctions
 from torch import nn
 
 from mlflow_aifsm.backends.fake_quantized import Example, quantizers
-from mlflow_aifsm.backends.nncf import KINDS, _differing, _native, _quiet, _resolved
+from mlflow_aifsm.backends.nncf import KINDS, differing_arguments, muted, native, resolved_arguments
 from mlflow_aifsm.backends.quantized import failed
 from mlflow_aifsm.errors import AifsmError, OptimizationError
 from mlflow_aifsm.facts import Json
@@ -84,7 +84,7 @@ def quantized(model: nn.Module, samples: Iterable[Any], keywords: Mapping[str, A
         InputError: If a keyword's value is not one that NNCF knows.
         OptimizationError: If NNCF refuses, or finds nothing to quantize.
     """
-    given = {name: _native(KINDS[name], value, name) if name in KINDS else value for name, value in keywords.items()}
+    given = {name: native(KINDS[name], value, name) if name in KINDS else value for name, value in keywords.items()}
     source = wrapped(model)
     with _reported("nncf.quantize"), quiet():
         operations()
@@ -92,8 +92,8 @@ def quantized(model: nn.Module, samples: Iterable[Any], keywords: Mapping[str, A
     if not isinstance(made, nn.Module) or not quantizers(made):
         raise OptimizationError("nncf.quantize quantized nothing", expected="at least one layer that NNCF knows")
     like(made, model)
-    arguments = _resolved(given)
-    return Trainable(made, "nncf.quantize", arguments, _differing(arguments))
+    arguments = resolved_arguments(given)
+    return Trainable(made, "nncf.quantize", arguments, differing_arguments(arguments))
 
 
 def restored(model: nn.Module, config: Json) -> nn.Module:
@@ -165,7 +165,7 @@ def operations() -> str:
 def quiet() -> Iterator[None]:
     """Keeps NNCF's bars and advice to itself in this thread."""
     logging.getLogger("nncf").addFilter(_NO_COMPILER)  # adds it once
-    with _quiet():
+    with muted():
         yield
 
 
