@@ -14,10 +14,11 @@ from torch import nn
 
 from mlflow_aifsm.backends import fine_tuning, torch_prune, torch_scores
 from mlflow_aifsm.backends.pruned import Applied, check, named
+from mlflow_aifsm.backends.quantized import failed
 from mlflow_aifsm.backends.torch_weights import Prunable
 from mlflow_aifsm.calls import call_fact
 from mlflow_aifsm.capture.torch_module import state_digest
-from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.errors import AifsmError, InputError
 from mlflow_aifsm.facts import Fact, Json
 from mlflow_aifsm.operations import sources, tuned
 from mlflow_aifsm.operations.configs import BATCH, Onnx
@@ -169,7 +170,12 @@ class ModulePruning:
                 )
         else:
             scores = torch_scores.magnitude(self.module, layers)
-        return torch_prune.apply(self.module, layers, scores, config.tiles, share, config.scope)
+        try:
+            return torch_prune.apply(self.module, layers, scores, config.tiles, share, config.scope)
+        except AifsmError:
+            raise
+        except Exception as error:
+            raise failed("torch.nn.utils.prune", error) from error
 
     def _recover(self, config: Pruning, given: Given) -> None:
         if config.batch_norm_adaptation and given.samples is not None:

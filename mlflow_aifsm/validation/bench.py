@@ -6,7 +6,7 @@ import copy
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ from mlflow_aifsm.facts import Fact
 from mlflow_aifsm.hooks.context import record_conversion, record_optimization
 from mlflow_aifsm.operations.configs import BATCH, Onnx, Pt2
 from mlflow_aifsm.operations.freeze import freeze
+from mlflow_aifsm.operations.prune import prune
+from mlflow_aifsm.operations.pruning import FineTuning, Magnitude, Pruning
 from mlflow_aifsm.operations.quantization import NNCF, Dynamic, Quantization, WeightOnly
 from mlflow_aifsm.operations.quantize import quantize
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.samples import Batch, Data
 from mlflow_aifsm.sources import Array
-from mlflow_aifsm.validation.models import Digits, Plain, digits, trained
+from mlflow_aifsm.validation.models import Digits, Plain, digits, fine_tuned, trained
 from mlflow_aifsm.verification.criterion import CONVERSION, OPTIMIZATION, Verification
 
 PERSON = "mlflow-aifsm validate-tool"
@@ -89,9 +91,21 @@ def eight_bits() -> Result:
     return quantized()
 
 
+@cache
+def half() -> Result:
+    """The good model with half of its weights pruned, once a process: nobody may add anything to its log."""
+    return pruned(good(), Magnitude(0.5))
+
+
+@cache
+def sparse() -> Result:
+    """The plain network pruned in three steps with training after each, once a process; its run holds two logs."""
+    return pruned(network(), Magnitude(0.6, steps=3), training=digits()["training"])
+
+
 def forget() -> None:
     """Makes the shared models anew when they are next asked for; their logs do not outlive the store they were written to."""
-    for shared in (good, architecture, eight_bits):
+    for shared in (good, architecture, eight_bits, half, sparse):
         shared.cache_clear()
 
 
@@ -115,6 +129,24 @@ def quantized(
     return quantize(
         model or good(), data, config or with_nncf, verification=held_out(judged or "verification"), responsible=PERSON
     )
+
+
+def pruned(
+    model: nn.Module | Result, config: Pruning, verification: Verification | None = None, training: Digits | None = None
+) -> Result:
+    """A module, or a frozen model, pruned and verified by the product's verb.
+
+    Args:
+        model: The model.
+        config: What is asked.
+        verification: Data and limits; the verification images with the tool's default criterion if None.
+        training: Samples for one epoch of training after each step; no training if None.
+    """
+    tuning = None
+    if training is not None:
+        tuning = FineTuning(partial(fine_tuned, data=training), 1, Data(training.images, name="digits", version="training"))
+    judged, named = verification or held_out(), MODEL if isinstance(model, nn.Module) else None
+    return prune(model, config, fine_tune=tuning, verified_model=named, verification=judged, responsible=PERSON)
 
 
 def exported(module: nn.Module, **asked: Any) -> Path:

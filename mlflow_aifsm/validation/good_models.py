@@ -1,11 +1,17 @@
-"""Good models: five architectures frozen, one in two ways, one converted elsewhere, four quantized. None may be accused."""
+"""Good models: five architectures, one in two ways and converted elsewhere, some quantized or pruned. None may be accused."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlflow_aifsm.operations.configs import BATCH, Pt2
+from mlflow_aifsm.operations.optimization import optimization
+from mlflow_aifsm.operations.pruning import Magnitude
 from mlflow_aifsm.operations.quantization import ORT, Dynamic, Static, WeightOnly
 from mlflow_aifsm.result import Result
+from mlflow_aifsm.samples import Data
 from mlflow_aifsm.validation.bench import (
+    PERSON,
     SUBSET,
     architecture,
     converted,
@@ -13,11 +19,18 @@ from mlflow_aifsm.validation.bench import (
     exported,
     frozen,
     good,
+    half,
+    held_out,
     network,
+    pruned,
     quantized,
+    sparse,
 )
-from mlflow_aifsm.validation.models import Attention, Recurrent, Residual, perceptron, trained
+from mlflow_aifsm.validation.models import Attention, Recurrent, Residual, digits, perceptron, trained
 from mlflow_aifsm.validation.trial import good_model
+
+UNTRAINED = {"accuracy_drop": 0.03}
+"""What one pruning without training after it may cost."""
 
 
 @good_model
@@ -126,3 +139,60 @@ def attention_quantized() -> Result:
 def perceptron_quantized() -> Result:
     """The perceptron with layer normalization, statically quantized."""
     return quantized(Static(subset_size=SUBSET), model=architecture(perceptron))
+
+
+@good_model
+def pruned_by_element() -> Result:
+    """The convolution, half of its weights pruned, each alone."""
+    return half()
+
+
+@good_model
+def pruned_by_vector() -> Result:
+    """The convolution, four neighbouring inputs pruned as a whole."""
+    return _tiled(Magnitude(0.2, pattern="vector:4"))
+
+
+@good_model
+def pruned_by_block() -> Result:
+    """The convolution, four output channels by four inputs pruned as a whole."""
+    return _tiled(Magnitude(0.3, pattern="block:4x4"))
+
+
+@good_model
+def pruned_by_group() -> Result:
+    """The convolution, the same kernel position in all filters of a layer pruned as a whole."""
+    return _tiled(Magnitude(0.2, pattern="group"))
+
+
+@good_model
+def pruned_by_channel() -> Result:
+    """The convolution without one of its output channels."""
+    return _tiled(Magnitude(0.125, "local", "channel", keep_dense=("fc",)))
+
+
+@good_model
+def two_of_four_kept() -> Result:
+    """The perceptron, two of every four neighbouring inputs kept."""
+    return _tiled(Magnitude(pattern="2:4"), architecture(perceptron))
+
+
+@good_model
+def pruned_and_trained_in_steps() -> Result:
+    """The convolution, pruned as a module in three steps with training after each."""
+    return sparse()
+
+
+@good_model
+def pruned_and_quantized() -> Result:
+    """The convolution, four in ten of its weights pruned, then quantized to 8 bits, in one log."""
+    given = digits()["calibration"]
+    with optimization(good(), verification=held_out(), responsible=PERSON) as steps:
+        steps.prune(Magnitude(0.4))
+        steps.quantize(Data(given.images, name="digits", labels=given.labels), Static(subset_size=SUBSET))
+    return steps.result
+
+
+def _tiled(config: Magnitude, model: Result | None = None) -> Result:
+    limited = replace(held_out(), limits=UNTRAINED, reason="nothing was trained after the pruning")
+    return pruned(model or good(), config, limited)

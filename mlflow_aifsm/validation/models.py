@@ -58,15 +58,27 @@ def trained(build: Callable[[], Network], seed: int = 0) -> Network:
     """A new network trained for a few epochs, in evaluation mode; another seed gives other weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network, data = build(), digits()["training"]
-        inputs, targets = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-        optimizer = torch.optim.Adam(network.parameters(), lr=0.005)
-        for _ in range(EPOCHS):
-            for batch in torch.split(torch.randperm(len(inputs)), 64):
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(network(inputs[batch]), targets[batch]).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+        network = build()
+        _fit(network, digits()["training"], EPOCHS, 0.005)
         return network.eval()
+
+
+def fine_tuned(network: nn.Module, data: Digits) -> None:
+    """Trains ``network`` for another epoch on ``data``, in place and alike each time, and leaves it in evaluation mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _fit(network.train(), data, 1, 0.001)
+    network.eval()
+
+
+def _fit(network: nn.Module, data: Digits, epochs: int, rate: float) -> None:
+    inputs, targets = torch.from_numpy(data.images), torch.from_numpy(data.labels)
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    for _ in range(epochs):
+        for batch in torch.split(torch.randperm(len(inputs)), 64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(inputs[batch]), targets[batch]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
 
 
 class Plain(nn.Module):

@@ -34,6 +34,14 @@ REQUIRED = {
     "verification data reused for calibration",
     "calibration on one sample",
     "calibration on one class",
+    "channels asked and single weights pruned",
+    "half asked and less pruned",
+    "largest weights pruned",
+    "masks frozen with the module",
+    "zeros lost by a later quantization",
+    "pruned after its verification and frozen",
+    "fine tuned on verification data",
+    "rare class lost while accuracy holds",
 }
 ARCHITECTURES = {"convolution", "residual", "recurrent", "attention", "multilayer perceptron"}
 

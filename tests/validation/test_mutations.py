@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from mlflow_aifsm import audit, fill
+from mlflow_aifsm import audit, fill, identity, verifying
 from mlflow_aifsm.calibration import facts as calibration
-from mlflow_aifsm.capture import eliminations, non_linearities, sparsity
+from mlflow_aifsm.capture import aten, eliminations, non_linearities, pruning_patterns
 from mlflow_aifsm.errors import ConversionError
-from mlflow_aifsm.facts import not_applicable
+from mlflow_aifsm.operations import pruned as looked_up
 from mlflow_aifsm.operations import verbatim
 from mlflow_aifsm.recording import Recording
-from mlflow_aifsm.validation import bench, conversion, data, good_models, integrity, optimization, quantization, runner, weights
+from mlflow_aifsm.validation import (
+    bench,
+    conversion,
+    data,
+    good_models,
+    integrity,
+    optimization,
+    pruning,
+    quantization,
+    runner,
+    weights,
+)
 from mlflow_aifsm.validation.trial import Trial
 from mlflow_aifsm.validation.workplace import workplace
-from mlflow_aifsm.verification import integer_execution, tally
+from mlflow_aifsm.verification import integer_execution, outcome, tally
 from mlflow_aifsm.verification.criterion import Criterion
 from mlflow_aifsm.verification.distance import Distance
 
@@ -35,19 +47,24 @@ MUTATIONS = [
     (conversion.batch_normalization_on_batch_statistics, tally, "invariance", lambda *_: {}),
     (weights.nan_weight, Distance, "_add_output", lambda *_: None),
     (conversion.exported_in_training_mode, eliminations, "_inert", lambda *_: True),
-    (data.verification_data_reused_for_calibration, Recording, "_reused", lambda *_: []),
+    (data.verification_data_reused_for_calibration, verifying, "reused", lambda *_: []),
     (optimization.activation_function_removed, non_linearities, "_kept", lambda *_: True),
-    (
-        optimization.weights_removed_silently,
-        sparsity,
-        "_unexplained",
-        lambda *_, **__: not_applicable("pruning.patterns", "-", source="-"),
-    ),
+    (optimization.weights_removed_silently, pruning_patterns, "_unexplained", lambda *_: ()),
     (quantization.percentile_that_clips, calibration, "_clips", lambda *_: iter(())),
     (quantization.entropy_that_is_minimum_and_maximum, verbatim, "claimed", lambda *_: None),
     (quantization.sixteen_bits_that_run_in_float, integer_execution, "_runs_in_float", lambda *_: []),
     (quantization.four_bits_asked_and_eight_delivered, fill, "agrees", lambda *_: True),
     (data.calibration_on_one_class, calibration, "_findings", lambda *_: iter(())),
+    (pruning.channels_asked_and_single_weights_pruned, looked_up, "_pattern", lambda *_: iter(())),
+    (pruning.blocks_asked_and_single_weights_pruned, looked_up, "holds", lambda *_: True),
+    (pruning.half_asked_and_less_pruned, looked_up, "_tolerance", lambda *_: 1.0),
+    (pruning.largest_weights_pruned, looked_up, "_threshold", lambda *_: ("", ())),
+    (pruning.masks_frozen_with_the_module, aten, "REPARAMETRIZED", re.compile("$^")),
+    (pruning.masks_left_by_an_exporter, pruning_patterns, "_is_masked", lambda *_: False),
+    (pruning.zeros_lost_by_a_later_quantization, pruning_patterns, "_zeros_lost", lambda *_, **__: ()),
+    (pruning.pruned_after_its_verification_and_frozen, identity, "changed", lambda given, _: given),
+    (pruning.fine_tuned_on_verification_data, verifying, "reused", lambda *_: []),
+    (pruning.rare_class_lost_while_accuracy_holds, outcome, "lost_classes", lambda *_: ()),
     (integrity.external_data_altered, audit, "differences", lambda *_: ()),
     (integrity.record_edited, audit, "_checks", lambda *_: iter(())),
 ]
@@ -60,6 +77,7 @@ def test_a_fault_whose_detection_is_taken_away_is_missed(
     seen, caught = runner._ran(trial)
     assert caught, seen
     monkeypatch.setattr(holder, name, blind)
+    bench.sparse.cache_clear()
     seen, caught = runner._ran(trial)
     assert not caught
     assert not any("the trial itself failed" in words for words in seen), seen
