@@ -30,6 +30,8 @@ class Config:
         document_id_optimization: Document id of Model Optimization Logs.
         responsible: The person who converts; the account name if none is set.
         id_pattern: Regular expression that a given log id must match as a whole.
+        logo: PNG or JPEG on the cover of reports; a path in the file is relative to the file.
+        docx_template: The organisation's own form for DOCX; likewise.
         spool: Folder for what could not be written to MLflow.
         quiet: No summary after a verb.
         traceback: The command line shows the traceback of an error that it did not expect.
@@ -44,6 +46,8 @@ class Config:
     document_id_optimization: str = ""
     responsible: str = ""
     id_pattern: str = ""
+    logo: str = ""
+    docx_template: str = ""
     spool: str = "aifsm-spool"
     quiet: bool = False
     traceback: bool = False
@@ -53,6 +57,11 @@ class Config:
         """What the cover of a ``conversion`` or ``optimization`` log prints, empty settings left out."""
         names = {name: name for name in ("project", "organisation", "rev", "ref")} | {"document_id": f"document_id_{log}"}
         return {shown: getattr(self, name) for shown, name in names.items() if getattr(self, name)}
+
+    def path_of(self, name: str) -> str:
+        """The path in the setting ``name``, seen from the working folder; empty where none is set."""
+        value, origin = str(getattr(self, name)), Path(self.origins.get(name, ""))
+        return str(origin.parent / value) if value and origin.name == FILE else value
 
 
 SETTINGS = {setting.name: setting for setting in fields(Config) if setting.name != "origins"}
@@ -64,7 +73,7 @@ def load(start: Path | None = None, environ: Mapping[str, str] | None = None) ->
     Raises:
         ConfigError: If a setting is unknown, the message naming the nearest known one, or has the wrong type.
     """
-    file = _nearest(start or Path.cwd())
+    file = nearest(start)
     found = {name: (value, str(file)) for name, value in (_read(file) if file else {}).items()}
     for name, value in (os.environ if environ is None else environ).items():
         if name.startswith(PREFIX):
@@ -75,8 +84,10 @@ def load(start: Path | None = None, environ: Mapping[str, str] | None = None) ->
     return config
 
 
-def _nearest(start: Path) -> Path | None:
-    folders = (start.resolve(), *start.resolve().parents)
+def nearest(start: Path | None = None) -> Path | None:
+    """The settings file at or above ``start`` (the working folder); None if there is none."""
+    first = (start or Path.cwd()).resolve()
+    folders = (first, *first.parents)
     return next((folder / FILE for folder in folders if (folder / FILE).is_file()), None)
 
 

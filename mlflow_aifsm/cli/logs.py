@@ -1,4 +1,4 @@
-"""``report``, ``check`` and ``declare``: a log read, looked at again, and filled in by a person."""
+"""``check`` and ``declare``: a log looked at again, and filled in by a person."""
 
 from __future__ import annotations
 
@@ -10,41 +10,13 @@ TARGET = click.argument("target")
 LOG = click.option("--log", type=click.Choice(["conversion", "optimization"]), help="Only this log, where the target has both.")
 
 
-@click.command("report")
-@TARGET
-@LOG
-@click.option("--format", "format_", default="html", show_default=True, help="html, md or json.")
-@click.option("-o", "--output", help="File or folder to write; - for standard output. [default: <log id>.<format>]")
-@click.option("--strict", is_flag=True, help="Exit with 3, 4 or 5 where something is open.")
-def report_command(target: str, log: str | None, format_: str, output: str | None, strict: bool) -> None:
-    """Render the logs of TARGET, conversion before optimization.
-
-    \b
-    Examples:
-      mlflow-aifsm report 0a1b2c3d…
-      mlflow-aifsm report models:/digits-frozen/1 --format md -o -
-      mlflow-aifsm report 0a1b2c3d… --log optimization -o log.html --strict
-    """
-    from mlflow_aifsm import audit
-    from mlflow_aifsm.rendering import checked_format, rendered, streamed
-
-    checked_format(format_)
-    logs = audit.read(target, log)
-    if output == "-":
-        sys.stdout.buffer.write(streamed(logs, format_))
-    else:
-        for path in rendered(logs, format_, output):
-            click.echo(path)
-    if strict:
-        sys.exit(audit.exit_code(logs))
-
-
 @click.command("check")
-@TARGET
+@click.argument("target", required=False)
 @LOG
 @click.option("--reproduce", is_flag=True, help="Convert again in a new process, and compare bytes and canonical digest.")
+@click.option("--config", "settings", is_flag=True, help="Show the settings in force instead, and where each came from.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-def check_command(target: str, log: str | None, reproduce: bool, as_json: bool) -> None:
+def check_command(target: str | None, log: str | None, reproduce: bool, settings: bool, as_json: bool) -> None:
     """Say what is unanswered in the logs of TARGET, which findings are open, and whether all digests still hold.
 
     The record, its artifacts, the delivered file, params and tags are read anew and compared with each other. Where TARGET is
@@ -59,7 +31,11 @@ def check_command(target: str, log: str | None, reproduce: bool, as_json: bool) 
       mlflow-aifsm check models:/digits-int8/2 --json
       mlflow-aifsm check 0a1b2c3d… --log conversion --reproduce
       mlflow-aifsm check deployed/model.onnx
+      mlflow-aifsm check --config
     """
+    if settings or target is None:
+        _settings(target or log or reproduce, as_json=as_json, wanted=settings)
+        return
     from mlflow_aifsm import audit
     from mlflow_aifsm.report.checklist import checklist, checklist_data
     from mlflow_aifsm.report.json import as_text
@@ -71,6 +47,16 @@ def check_command(target: str, log: str | None, reproduce: bool, as_json: bool) 
         logs = tuple(map(with_reproduction, logs))
     click.echo(as_text([checklist_data(evidence) for evidence in logs]) if as_json else "\n\n".join(map(checklist, logs)))
     sys.exit(audit.exit_code(logs))
+
+
+def _settings(more: object, *, as_json: bool, wanted: bool) -> None:
+    if not wanted:
+        raise click.UsageError("Missing argument 'TARGET'.")
+    if more:
+        raise click.UsageError("--config shows the settings in force: leave TARGET, --log and --reproduce out.")
+    from mlflow_aifsm.cli.settings import shown
+
+    shown(as_json=as_json)
 
 
 @click.command("declare")

@@ -14,8 +14,12 @@ from mlflow_aifsm import config
 from mlflow_aifsm.errors import AifsmError
 
 COMMANDS: Mapping[str, str] = {
+    "freeze": "mlflow_aifsm.cli.verbs",
+    "quantize": "mlflow_aifsm.cli.verbs",
+    "prune": "mlflow_aifsm.cli.verbs",
+    "record": "mlflow_aifsm.cli.record",
     "inspect": "mlflow_aifsm.cli.inspect",
-    "report": "mlflow_aifsm.cli.logs",
+    "report": "mlflow_aifsm.cli.report",
     "check": "mlflow_aifsm.cli.logs",
     "declare": "mlflow_aifsm.cli.logs",
     "templates": "mlflow_aifsm.cli.templates",
@@ -51,6 +55,8 @@ def group() -> None:
 
     \b
     Examples:
+      mlflow-aifsm freeze models:/digits/1                  a frozen model, with its Model Conversion Log
+      mlflow-aifsm quantize models:/digits-frozen/1 --data digits.npz --config int8.toml
       mlflow-aifsm inspect model.onnx                       what a file is, without any run
       mlflow-aifsm report 0a1b2c3d…                         both logs of a run as HTML
       mlflow-aifsm check models:/digits-int8/2              what is open, and whether all digests hold

@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import mlflow_aifsm.operations.configs as kinds
 from mlflow_aifsm import lineage, scratch
 from mlflow_aifsm.capture.environment import packages
-from mlflow_aifsm.errors import AifsmError
+from mlflow_aifsm.errors import AifsmError, InputError
 from mlflow_aifsm.facts import Finding, Json
 from mlflow_aifsm.measurement import measure
-from mlflow_aifsm.operations import sources
+from mlflow_aifsm.operations import config_files, sources
+from mlflow_aifsm.operations.configs import Onnx, Pt2
 from mlflow_aifsm.operations.freeze import exported_file
 from mlflow_aifsm.record import Check, Evidence, Record
+from mlflow_aifsm.tracking.keys import RECORD
 
 TIMEOUT = 3600
 """Seconds after which a second conversion is given up."""
@@ -135,7 +136,9 @@ def main(replay: dict[str, Any], folder: Path) -> Path:
     Raises:
         AifsmError: If the model is gone, or cannot be converted.
     """
-    asked = getattr(kinds, replay["kind"])(**replay["settings"])
+    asked = config_files.made(replay["kind"], replay["settings"], RECORD)
+    if not isinstance(asked, Onnx | Pt2):
+        raise InputError(f"{RECORD} holds no config of a conversion", got=replay["kind"], expected="Onnx or Pt2")
     source = sources.opened(replay["model"], None, lineage.resolve(replay["model"]))
     made = exported_file(source, asked).path
     for part in made.parent.iterdir():  # weights may lie beside it

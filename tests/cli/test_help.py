@@ -86,7 +86,7 @@ def test_an_unknown_format_is_said_before_anything_is_read(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert called(monkeypatch, "report", UNKNOWN_RUN, "--format", "rtf") == 2
-    assert capsys.readouterr().err == "mlflow-aifsm: report format 'rtf'; expected html, md, json.\n"
+    assert capsys.readouterr().err == "mlflow-aifsm: report format 'rtf'; expected html, pdf, docx, md, json.\n"
 
 
 @pytest.mark.parametrize("command", [["report"], ["check"], ["declare", "responsible=A. Ito", "--by", "A. Ito"]])

@@ -58,7 +58,7 @@ def test_a_dash_writes_to_standard_output_and_nothing_else(logged: Logged, tmp_p
 def test_what_nobody_can_write_is_a_usage_error(logged: Logged, tmp_path: Path) -> None:
     outcome = command("report", logged.run_id, "--format", "odt")
     assert outcome.code == 2
-    assert outcome.err == "mlflow-aifsm: report format 'odt'; expected html, md, json.\n"
+    assert outcome.err == "mlflow-aifsm: report format 'odt'; expected html, pdf, docx, md, json.\n"
     assert command("report", logged.run_id, "--log", "training").code == 2
     assert command("report").code == 2
     (tmp_path / "file").write_text("in the way", "utf-8")
