@@ -2,62 +2,192 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mlflow_aifsm import audit
-from mlflow_aifsm.errors import InputError
+from mlflow_aifsm import audit, config
+from mlflow_aifsm.errors import InputError, NotFoundError
 from mlflow_aifsm.record import Evidence
-from mlflow_aifsm.report.formats import WRITERS, write
+from mlflow_aifsm.report.annex_excerpt import shortened
+from mlflow_aifsm.report.formats import checked, write, write_dossier
+from mlflow_aifsm.report.index import index, listed
+from mlflow_aifsm.report.look import Look, look
+from mlflow_aifsm.template import LOGS
+from mlflow_aifsm.tracking import keys
+from mlflow_aifsm.tracking.connection import client, speaking
+from mlflow_aifsm.tracking.read import run_by_output
+from mlflow_aifsm.tracking.staging import csv
+
+NOT_IN_NAMES = re.compile(r"[^\w.+@ -]+")
+"""What no file name of ours holds, separators of paths among it."""
 
 
 def render_report(
-    target: str, format: str = "html", output: str | Path | None = None, log: str | None = None
+    target: str,
+    format: str = "html",
+    output: str | Path | None = None,
+    log: str | None = None,
+    template: str | Path = "",
+    chain: bool = False,
 ) -> tuple[Path, ...]:
     """Writes the report of each log that ``target`` has, conversion before optimization.
 
+    Where a table of a log has more rows than its report shows, a CSV with all of them is written beside the report.
+
     Args:
         target: Run id, ``runs:/`` or ``models:/`` URI, model folder, or delivered file.
-        format: ``html``, ``md`` or ``json``.
+        format: ``html``, ``pdf``, ``docx``, ``md`` or ``json``; PDF needs the extra ``pdf``, DOCX the extra ``docx``.
         output: File to write, or folder; ``<log id>.<format>`` in the working folder if None. Where a target has two logs and a
             file is named, the second one gets ``-optimization`` in its name.
         log: ``conversion`` or ``optimization`` to write only that one.
+        template: A DOCX form of one's own; the one that ``aifsm.toml`` names, else that of this package, if empty.
+        chain: One document of all logs from the first one that led to the target: a dossier.
 
     Returns:
         The files that were written.
 
     Raises:
-        InputError: If the format is unknown.
+        InputError: If the format is unknown or its extra is missing, or the form or the logo cannot be used.
         NotFoundError: If there is no such target, or it has no log.
-        TrackingError: If MLflow cannot be reached, or the file cannot be written.
+        TrackingError: If MLflow cannot be reached.
     """
-    checked_format(format)
-    return rendered(audit.read(target, log), format, output)
+    chosen = settled(format, template)
+    logs = audit.read(target, log)
+    return dossier(chained(logs), format, output, chosen) if chain else rendered(logs, format, output, chosen)
 
 
-def checked_format(format: str) -> None:
-    """Refuses a format that nothing writes, before anything is read.
+def settled(format: str, template: str | Path = "") -> Look:
+    """The look of reports in ``format``, from the settings; refuses what cannot be written before anything is read.
 
     Raises:
-        InputError: If there is no such format.
+        InputError: If there is no such format, an extra is missing, or a form is given to a format that has none.
     """
-    if format not in WRITERS:
-        raise InputError(f"report format '{format}'", expected=", ".join(WRITERS))
+    checked(format)
+    if template and format != "docx":
+        raise InputError(
+            "a form is for DOCX alone", got=f"format {format}", remedy="add --format docx, or leave --template out"
+        )
+    settings = config.load()
+    form = (template or settings.path_of("docx_template")) if format == "docx" else ""
+    return look(settings.path_of("logo"), form)
 
 
-def streamed(logs: tuple[Evidence, ...], format: str) -> bytes:
-    """The reports one after the other, for a pipe."""
-    return b"\n".join(write(evidence, format) for evidence in logs)
+def streamed(logs: Sequence[Evidence], format: str, chosen: Look, *, chain: bool) -> bytes:
+    """The reports one after the other for a pipe, or the one of them all."""
+    if chain:
+        return write_dossier(logs, format, chosen)
+    return b"\n".join(write(evidence, format, chosen) for evidence in logs)
 
 
-def rendered(logs: tuple[Evidence, ...], format: str, output: str | Path | None) -> tuple[Path, ...]:
+def rendered(logs: Sequence[Evidence], format: str, output: str | Path | None, chosen: Look) -> tuple[Path, ...]:
     """Writes the reports of evidence that was read already; see ``render_report``."""
-    return tuple(
-        _written(path, write(evidence, format)) for path, evidence in zip(_paths(logs, format, output), logs, strict=True)
-    )
+    paths = _paths(logs, format, output)
+    pairs = zip(paths, logs, strict=True)
+    return tuple(file for path, evidence in pairs for file in _report(path, evidence, format, chosen))
 
 
-def _paths(logs: tuple[Evidence, ...], format: str, output: str | Path | None) -> list[Path]:
-    named = [f"{evidence.record.log_id}.{format}" for evidence in logs]
+def _report(path: Path, evidence: Evidence, format: str, chosen: Look) -> Iterator[Path]:
+    yield _written(path, write(evidence, format, chosen))
+    if format != "json":
+        yield from _tables(path, evidence)
+
+
+def _tables(path: Path, evidence: Evidence) -> Iterator[Path]:
+    for name in shortened(evidence.tables):
+        yield _written(path.with_name(f"{path.stem}-{name}.csv"), csv(evidence.tables[name]))
+
+
+def dossier(logs: Sequence[Evidence], format: str, output: str | Path | None, chosen: Look) -> tuple[Path, ...]:
+    """Writes one document of all ``logs``; it is named after the last one."""
+    (path,) = _paths(logs[-1:], f"dossier.{format}", output)
+    files = [_written(path, write_dossier(logs, format, chosen))]
+    for evidence in logs if format != "json" else ():
+        files += _tables(path.with_name(_name(evidence, format)), evidence)
+    return tuple(files)
+
+
+def chained(logs: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """``logs``, and before them the logs that delivered what they began with, as far as MLflow knows them."""
+    found = list(logs)
+    while earlier := _earlier(found):
+        found.insert(0, earlier)
+    return tuple(found)
+
+
+def _earlier(logs: Sequence[Evidence]) -> Evidence | None:
+    """The log whose delivered file is the input of the first one; each log stands once."""
+    wanted = logs[0].record.input_sha256
+    if not wanted:
+        return None
+    try:
+        candidates = audit.read(run_by_output(wanted))
+    except NotFoundError:
+        return None
+    seen = {evidence.sha256 for evidence in logs}
+    return next((one for one in candidates if one.record.output_sha256 == wanted and one.sha256 not in seen), None)
+
+
+def rendered_experiment(name: str, folder: str | Path, format: str, chosen: Look) -> tuple[tuple[Evidence, ...], Path]:
+    """Writes the reports of all logs of an experiment into ``folder``, oldest first, and ``index.html`` that lists them.
+
+    Returns:
+        What was read, and the list's file.
+
+    Raises:
+        NotFoundError: If there is no such experiment, or none of its runs has a log.
+    """
+    logs = tuple(evidence for run_id in _runs(name) for evidence in audit.read(run_id))
+    if not logs:
+        raise NotFoundError(f"no run of experiment {name} has a log")
+    names: dict[str, Evidence] = {}
+    for evidence in logs:
+        file = _name(evidence, format)
+        names[file if file not in names else f"{evidence.record.run_id[:8]}-{file}"] = evidence
+    for file, evidence in names.items():
+        tuple(_report(Path(folder) / file, evidence, format, chosen))
+    entries = (listed(file, evidence) for file, evidence in names.items())
+    return logs, _written(Path(folder) / "index.html", index(f"Logs of {name}", entries))
+
+
+def exported_form(path: Path) -> Path:
+    """Writes the DOCX form of this package; a file that is there already is somebody's own, and stays.
+
+    Raises:
+        InputError: If the extra ``docx`` is missing, or the file is there or cannot be written.
+    """
+    checked("docx")
+    from mlflow_aifsm.report.docx_form import form
+
+    if path.exists():
+        raise InputError(f"{path} is there already", remedy="name another file with -o")
+    return _written(path, form())
+
+
+def _runs(experiment: str) -> Iterator[str]:
+    """Ids of the runs of an experiment that finished a log, oldest first."""
+    with speaking(f"experiment {experiment}"):
+        found = client().get_experiment_by_name(experiment)
+    if found is None:
+        raise NotFoundError(
+            f"there is no experiment {experiment}", remedy="'mlflow experiments search' lists those that there are"
+        )
+    wanted = {keys.tag(log, "record_sha256") for log in LOGS}
+    token: str | None = None
+    while token != "":
+        with speaking(f"experiment {experiment}"):
+            page = client().search_runs([found.experiment_id], order_by=["attributes.start_time ASC"], page_token=token)
+        yield from (str(run.info.run_id) for run in page if wanted & run.data.tags.keys())
+        token = page.token or ""
+
+
+def _name(evidence: Evidence, ending: str) -> str:
+    """A log's id as the name of a file that stays in its folder, whatever the id holds."""
+    return f"{NOT_IN_NAMES.sub('_', evidence.record.log_id).lstrip('.') or 'log'}.{ending}"
+
+
+def _paths(logs: Sequence[Evidence], ending: str, output: str | Path | None) -> list[Path]:
+    named = [_name(evidence, ending) for evidence in logs]
     if output is None:
         return [Path(name) for name in named]
     given = Path(output)

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from mlflow_aifsm.record import Evidence
 from mlflow_aifsm.report import annex_sparsity as sparsity
+from mlflow_aifsm.report.annex_excerpt import counted, excerpt, which
 from mlflow_aifsm.report.blocks import Block, Cell, Heading, Paragraph, Role, Row, Table, Text
 from mlflow_aifsm.report.columns import Column, Values, as_it_is, both_ends, cell_span, cell_text, plain, share, tensor
 from mlflow_aifsm.report.words import line, quiet, spaced
-
-ROWS = 200
-"""Rows of a series that the document shows; the CSV beside the record has all."""
 
 MOST = 7
 """Columns of a series that the document does not know."""
@@ -43,7 +41,8 @@ def _series(name: str, rows: Sequence[Values]) -> Iterator[Block]:
         yield line(f"No table of {name} lies beside this record; a file that holds none has no table.")
         return
     columns = _columns(name, rows)
-    cells = [[tuple(column.lines(row)) for column in columns] for row in rows[:ROWS]]
+    yield from counted(name, rows)
+    cells = [[tuple(column.lines(row)) for column in columns] for row in excerpt(name, rows)]
     total = sum(column.width for column in columns)
     widths = tuple(round(100 * column.width / total) for column in columns)
     titles = tuple(Text(column.title) for column in columns)
@@ -68,12 +67,11 @@ def _cell(lines: tuple[str, ...]) -> Cell:
 
 
 def _note(name: str, rows: Sequence[Values], columns: Sequence[Column]) -> str:
-    shown = f"The first {ROWS} of {len(rows):,} rows are shown." if len(rows) > ROWS else f"All {len(rows)} rows are shown."
     drawn = {own for column in columns for own in column.names}
     rest = [spaced(own) for own in _names(rows) if own not in drawn]
     more = f" Left out here: {', '.join(rest)}." if rest else ""
     beside = f"{name}.csv beside the record holds all rows and columns. An empty cell holds no value."
-    return f"{READING.get(name, '')}{shown}{more} {beside}"
+    return f"{READING.get(name, '')}{which(rows)}{more} {beside}"
 
 
 def _type(row: Values) -> Iterator[str]:

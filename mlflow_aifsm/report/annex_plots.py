@@ -15,4 +15,4 @@ def figures(evidence: Evidence) -> Iterable[Block]:
     if drawn:
         yield Heading(2, "", Text("Plots"))
     for name, plot in drawn.items():
-        yield Figure(f"{FOLDER}{name}", plot.svg, Text(plot.alt), Text(plot.caption))
+        yield Figure(f"{FOLDER}{name}", plot.svg, Text(plot.alt), Text(plot.caption), plot.png)

@@ -8,8 +8,8 @@ Writers join the spans of a paragraph as `joined` says.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
@@ -19,8 +19,15 @@ JOINERS = frozenset("\n\t\u200c\u200d")
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that show nothing: control, format (with them the bidirectional overrides), surrogate, separators."""
 
+NO_CHARACTERS = frozenset("\ufffe\uffff")
+"""Code points that are no characters, and that no XML file may hold."""
+
 CLOSING = frozenset({".", ",", ")", ")."})
 """Spans that stand close to the one before them."""
+
+
+LISTED = 2
+"""Levels of headings in a table of contents."""
 
 
 class Tone(StrEnum):
@@ -60,7 +67,7 @@ def visible(text: str) -> str:
 
 
 def _hidden(char: str) -> bool:
-    return unicodedata.category(char) in HIDDEN and char not in JOINERS
+    return char in NO_CHARACTERS or (unicodedata.category(char) in HIDDEN and char not in JOINERS)
 
 
 def _spelled(char: str) -> str:
@@ -173,13 +180,23 @@ class Figure:
         svg: The picture as SVG; a writer embeds it so that nothing in it can run.
         alt: What it shows in full words, for who does not see it.
         caption: How to read it.
+        png: Draws it with dots, for what shows no SVG.
     """
 
     path: str
     svg: str
     alt: Text
     caption: Text
+    png: Callable[[], bytes] = field(compare=False, repr=False)
     kind: ClassVar[str] = "figure"
+
+
+@dataclass(frozen=True, slots=True)
+class Logo:
+    """An organisation's picture: its bytes, and whether they are ``png`` or ``jpeg``."""
+
+    content: bytes
+    form: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +212,7 @@ class Cover:
     meaning: Text
     notices: tuple[Notice, ...]
     pairs: tuple[tuple[Text, Text], ...]
+    logo: Logo | None = None
 
 
 Block = Heading | Paragraph | Items | Notice | Table | Figure
@@ -202,13 +220,34 @@ Block = Heading | Paragraph | Items | Notice | Table | Figure
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A whole document; ``header`` and ``footer`` stand on every printed page."""
+    """A whole document.
+
+    Attributes:
+        title: Its name among others.
+        header: Stands at the head of every printed page but the first.
+        footer: Stands at the foot of every printed page.
+        cover: The first page.
+        blocks: All that follows.
+        author: Who stands for what it tells, for a format that has a place for it.
+        made_at: When that happened, ISO 8601; a document has no other date.
+        fields: Words of each field by its key, for a form that puts them in places of its own.
+        contents: Whether a table of its headings of the first two levels stands after the cover.
+    """
 
     title: Text
     header: Text
     footer: Text
     cover: Cover
     blocks: tuple[Block, ...]
+    author: str = ""
+    made_at: str = ""
+    fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    contents: bool = False
+
+    @property
+    def listed(self) -> tuple[Heading, ...]:
+        """The headings of its table of contents, in order."""
+        return tuple(block for block in self.blocks if isinstance(block, Heading) and block.level <= LISTED)
 
 
 def joined(parts: Iterable[Span]) -> Iterator[tuple[str, Span]]:

@@ -13,7 +13,7 @@ from mlflow_aifsm.report.blocks import Block, Cell, Document, Heading, Items, Pa
 from mlflow_aifsm.report.cells import cell
 from mlflow_aifsm.report.cover import cover, document_id, template_name
 from mlflow_aifsm.report.words import STATE_MEANINGS, code, date, line, quiet, state_badge, strong
-from mlflow_aifsm.template import Section
+from mlflow_aifsm.template import Field, Section
 
 IDENTIFIER = re.compile(r"(.+)_(\d+)")
 """A model id with its version: ``digits_3``."""
@@ -36,7 +36,20 @@ def document(evidence: Evidence) -> Document:
         footer=Text(f"{template_name(record.template)} · record sha256 {evidence.sha256}"),
         cover=cover(evidence, version),
         blocks=(*before, *_acronyms(record, (*before, *after)), *after),
+        author=_responsible(record),
+        made_at=record.made_at,
+        fields={row.key: _words(row, record.entries[row.key]) for row in record.template.fields},
     )
+
+
+def _words(row: Field, entry: Entry) -> dict[str, str]:
+    known = {"value": entry.value.text, "state": str(entry.state), "source": str(entry.source), "reason": entry.reason}
+    return {"label": row.label, "group": row.group, **known, "asked": entry.asked.text if entry.asked else ""}
+
+
+def _responsible(record: Record) -> str:
+    entry = record.entry_of("log.responsible")
+    return entry.value.text if entry and entry.state.strength else ""
 
 
 def _history(evidence: Evidence) -> tuple[Block, ...]:

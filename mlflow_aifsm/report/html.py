@@ -14,8 +14,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from mlflow_aifsm.record import Evidence
-from mlflow_aifsm.report.blocks import Document, joined
+from mlflow_aifsm.report.blocks import Document, Logo, joined
 from mlflow_aifsm.report.document import document
+from mlflow_aifsm.report.look import PLAIN, Look
 
 
 def write(evidence: Evidence) -> bytes:
@@ -23,9 +24,14 @@ def write(evidence: Evidence) -> bytes:
     return render(document(evidence))
 
 
-def render(made: Document) -> bytes:
-    """A document as UTF-8 HTML."""
-    return _page().render(document=made, css=Markup(_read("html.css"))).encode("utf-8")  # noqa: S704
+def render(made: Document, look: Look = PLAIN) -> bytes:  # noqa: ARG001
+    """A document as UTF-8 HTML; its logo is among its blocks, and nothing else of ``look`` concerns a page."""
+    return page("page.html.j2", document=made)
+
+
+def page(name: str, **content: object) -> bytes:
+    """A page of the template ``name`` in the report's style, as UTF-8; every string in it is escaped."""
+    return _page(name).render(**content, css=Markup(_read("html.css"))).encode("utf-8")  # noqa: S704
 
 
 def css_string(text: str) -> Markup:
@@ -41,13 +47,18 @@ def image(svg: str) -> str:
     return f"data:image/svg+xml;base64,{b64encode(svg.encode('utf-8')).decode('ascii')}"
 
 
+def logo_image(logo: Logo) -> str:
+    """``logo`` as the address of an image."""
+    return f"data:image/{logo.form};base64,{b64encode(logo.content).decode('ascii')}"
+
+
 @cache
-def _page() -> Template:
+def _page(name: str) -> Template:
     environment = Environment(
         loader=FunctionLoader(_read), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(css_string=css_string, image=image, joined=joined)
-    return environment.get_template("page.html.j2")
+    environment.filters.update(css_string=css_string, image=image, joined=joined, logo_image=logo_image)
+    return environment.get_template(name)
 
 
 def _read(name: str) -> str:

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from mlflow_aifsm.codec import dumps, loads, unstructure
+from dataclasses import dataclass
+
+from mlflow_aifsm.codec import dumps, unstructure
 from mlflow_aifsm.facts import Json
-from mlflow_aifsm.record import Evidence
+from mlflow_aifsm.record import Check, Declaration, Evidence, Record, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What ``mlflow-aifsm report --format json`` writes: a record, and what is known of it on the day of the report.
+
+    Attributes:
+        record: The record with the declarations laid over it; its own reader reads it.
+        status: The log's status: broken integrity before all else.
+        sha256: Digest of ``record.json`` as it is stored.
+        declarations: What people said beside the record.
+        checks: What was looked at again.
+    """
+
+    record: Record
+    status: Status
+    sha256: str
+    declarations: tuple[Declaration, ...]
+    checks: tuple[Check, ...]
+
+
+def data(evidence: Evidence) -> Json:
+    """The evidence as JSON data, as `Report` defines it."""
+    return unstructure(Report(evidence.record, evidence.status, evidence.sha256, evidence.declarations, evidence.checks))
 
 
 def write(evidence: Evidence) -> bytes:
-    """The evidence as UTF-8 JSON; ``record`` is what `Record.to_json` gives, so its own reader reads it."""
-    return dumps({
-        "record": loads(evidence.record.to_json()),
-        "status": str(evidence.status),
-        "sha256": evidence.sha256,
-        "declarations": unstructure(evidence.declarations),
-        "checks": unstructure(evidence.checks),
-    })  # fmt: skip
+    """The evidence as UTF-8 JSON; same evidence, same bytes."""
+    return dumps(data(evidence))
 
 
 def as_text(content: Json) -> str:

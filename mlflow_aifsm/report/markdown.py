@@ -26,6 +26,7 @@ from mlflow_aifsm.report.blocks import (
     joined,
 )
 from mlflow_aifsm.report.document import document
+from mlflow_aifsm.report.look import PLAIN, Look
 
 MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 """Characters that begin markup anywhere; an underscore inside a word does not."""
@@ -41,10 +42,26 @@ def write(evidence: Evidence) -> bytes:
     return render(document(evidence))
 
 
-def render(made: Document) -> bytes:
-    """A document as UTF-8 Markdown."""
-    parts = [*_cover(made.cover), *(_block(block) for block in made.blocks), "---", _paragraph((made.footer,))]
+def render(made: Document, look: Look = PLAIN) -> bytes:  # noqa: ARG001
+    """A document as UTF-8 Markdown, which shows no logo."""
+    parts = [
+        *_cover(made.cover),
+        *_contents(made),
+        *(_block(block) for block in made.blocks),
+        "---",
+        _paragraph((made.footer,)),
+    ]
     return ("\n\n".join(part for part in parts if part) + "\n").encode("utf-8")
+
+
+def _contents(made: Document) -> Iterable[str]:
+    if made.contents:
+        yield "## Contents"
+        yield "\n".join(f"{'  ' * (heading.level - 1)}- {_title(heading)}" for heading in made.listed)
+
+
+def _title(heading: Heading) -> str:
+    return _run((Text(heading.number), heading.title))
 
 
 def escape(text: str) -> str:
@@ -73,7 +90,7 @@ def _paragraph(spans: Iterable[Span]) -> str:
 def _block(block: Block) -> str:
     match block:
         case Heading():
-            return f"{'#' * (block.level + 1)} {_run((Text(block.number), block.title))}"
+            return f"{'#' * (block.level + 1)} {_title(block)}"
         case Paragraph():
             return _paragraph(block.spans)
         case Items():

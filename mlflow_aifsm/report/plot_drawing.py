@@ -32,6 +32,11 @@ ROW = 0.21
 TALLEST = 8.0
 """Inches of the longest chart, so that it stands whole on a page."""
 
+FINE = 1_000
+"""Rows beyond which a chart is drawn with dots: lines of them would be finer than a printer's."""
+THIN = 0.4
+"""Points of such a line."""
+
 DOTS = {"usual": ("o", MIDDLE, DEEP, LINE), "equal": ("o", "white", DEEP, LINE), "worst": ("D", ALARM, ALARM, ALARM)}
 """Rows of a dot plot by kind: shape, colour of the dot, of its edge, of the line that leads to it."""
 
@@ -179,6 +184,7 @@ def _dots(rows: Axes, points: Sequence[Point]) -> None:
         dots = Line2D([min(point.value, edge) for _, point in found], [place for place, _ in found], clip_on=False, zorder=3)
         dots.set(linestyle="none", marker=shape, markersize=5.0 if len(points) <= ALL_NAMED else 3.5, markeredgewidth=0.7)
         dots.set(markerfacecolor=face, markeredgecolor=line)
+        dots.set_rasterized(len(points) > FINE)
         rows.add_line(dots)
 
 
@@ -188,7 +194,12 @@ def _kind(point: Point) -> str:
 
 def _bars(rows: Axes, points: Sequence[Point]) -> None:
     rows.set_xlim(0, 100)
-    rows.barh(range(len(points)), [point.value for point in points], height=0.72, color=MIDDLE, linewidth=0)
+    values = [point.value for point in points]
+    if len(points) > FINE:
+        # rows are finer than a line is drawn, and thousands of them make a picture of megabytes
+        rows.hlines(range(len(points)), 0, values, color=MIDDLE, linewidth=THIN, rasterized=True)
+    else:
+        rows.barh(range(len(points)), values, height=0.72, color=MIDDLE, linewidth=0)
     marks = [(place, point.before) for place, point in enumerate(points) if point.before is not None]
     rows.vlines(
         [before for _, before in marks],

@@ -14,9 +14,6 @@ from mlflow_aifsm.report.blocks import visible
 Values = Mapping[str, Json]
 """One row of a table: values by column name."""
 
-NOT_IN_XML = re.compile("[\ufffe\uffff]")
-"""Code points of the basic plane that no XML file may hold and that `visible` lets pass."""
-
 SEPARATED = re.compile(r".+[/.:](?=.)")
 """What names of a graph have in common, up to its last separator."""
 HEADS = (0.5, 0.7, 0.3)
@@ -34,7 +31,7 @@ def value(row: Values, name: str) -> float | None:
 def name(row: Values, *names: str) -> str:
     """The first of the columns ``names`` that a row has, in one line, each character visible."""
     found = next((str(text) for text in map(row.get, names) if text not in (None, "")), "(without a name)")
-    return " ".join(NOT_IN_XML.sub("\ufffd", visible(found)).split())
+    return " ".join(visible(found).split())
 
 
 def shortened(names: Sequence[str], width: int) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 
 from mlflow_aifsm.report import plot_layers, plot_ranges
 from mlflow_aifsm.report.plot_layers import Chart
@@ -32,11 +32,13 @@ class Plot:
         svg: The picture as SVG: nothing in it is fetched, text stays text.
         alt: What it shows in full words, numbers among them.
         caption: How to read it.
+        png: Draws it with dots, for what shows no SVG.
     """
 
     svg: str
     alt: str
     caption: str
+    png: Callable[[], bytes] = field(compare=False, repr=False)
 
 
 def plots(tables: Tables) -> dict[str, Plot]:
@@ -61,11 +63,13 @@ def _made(name: str, make: Callable[[Tables], Plot | None], tables: Tables) -> P
 
 def _ranges(tables: Tables) -> Plot | None:
     shown = plot_ranges.histograms(tables)
-    return Plot(_histograms(shown), plot_ranges.alt(shown), plot_ranges.caption(shown)) if shown else None
+    if not shown:
+        return None
+    return Plot(_histograms(shown), plot_ranges.alt(shown), plot_ranges.caption(shown), partial(_histograms_in_dots, shown))
 
 
 def _chart(chart: Chart | None) -> Plot | None:
-    return Plot(_rows(chart), chart.alt, chart.caption) if chart else None
+    return Plot(_rows(chart), chart.alt, chart.caption, partial(_rows_in_dots, chart)) if chart else None
 
 
 # a log has each plot twice, as a file and in its report
@@ -83,6 +87,20 @@ def _rows(chart: Chart) -> str:
     from mlflow_aifsm.report import plot_canvas, plot_drawing
 
     return plot_canvas.drawn(chart.title, lambda: plot_drawing.chart(chart))
+
+
+@lru_cache(maxsize=2)
+def _histograms_in_dots(shown: tuple[Histogram, ...]) -> bytes:
+    from mlflow_aifsm.report import plot_canvas, plot_drawing
+
+    return plot_canvas.rastered(lambda: plot_drawing.histograms(shown))
+
+
+@lru_cache(maxsize=4)
+def _rows_in_dots(chart: Chart) -> bytes:
+    from mlflow_aifsm.report import plot_canvas, plot_drawing
+
+    return plot_canvas.rastered(lambda: plot_drawing.chart(chart))
 
 
 MAKERS: Mapping[str, Callable[[Tables], Plot | None]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from mlflow_aifsm.catalogue import CATALOGUE
 from mlflow_aifsm.facts import Fact, Json, State
@@ -57,6 +57,17 @@ LEADS: Mapping[str, str] = {
     "quantizers.weight_codes": "Weight codes",
     "recovery.bias_correction": "Bias correction",
     "verification.layer_sqnr": "Noise by layer",
+    "qat.base": "Began with",
+    "qat.ranges": "Ranges",
+    "qat.epochs": "Length",
+    "qat.metrics": "By epoch",
+    "qat.optimizer": "Optimizer",
+    "qat.schedule": "Schedule",
+    "qat.data": "Data",
+    "qat.seeds": "Seeds",
+    "qat.batch_normalization": "Batch normalization",
+    "qat.agreement": "File and trained model",
+    "qat.float_layers": "At run time",
     "training": "In training",
     "graph": "In the file",
     "quantizers": "In the file",
@@ -93,6 +104,17 @@ def date(moment: str, form: str) -> str:
         return datetime.fromisoformat(moment.strip()).strftime(form)
     except ValueError:
         return moment
+
+
+def moment(text: str) -> datetime:
+    """An ISO 8601 moment in UTC; the epoch for text that is none.
+
+    PDF and DOCX want a date, and the clock's would make other bytes of the same record.
+    """
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 def number(value: float) -> str:

@@ -199,11 +199,19 @@ def test_a_check_that_could_not_be_made_is_neither_held_nor_broken() -> None:
 
 
 def test_a_long_series_is_cut_and_the_cut_is_said() -> None:
-    rows = tuple({"tensor": f"t{number}", "bits": 8} for number in range(1234))
+    rows = tuple({"tensor": f"t{number}", "kind": "weight", "bits": 4 if number == 999 else 8} for number in range(1234))
     words = text(*document(replace(samples.optimization(), tables={"quantizers": rows})).blocks)
-    assert "The first 200 of 1,234 rows are shown." in words
-    assert "t199" in words.split("\n")
-    assert "t200" not in words.split("\n")
+    assert "200 of 1,234 rows are shown: those of the rarest kinds first." in words
+    assert "1,234 rows of 2 kinds, the rarest first:" in words
+    assert {"t999", "t198", "1,233"} <= set(words.split("\n"))
+    assert "t199" not in words.split("\n")
+
+
+def test_of_a_long_series_of_one_kind_the_rows_that_lose_most_are_shown() -> None:
+    rows = tuple({"tensor": f"t{number}", "method": "mse", "sqnr_db": 1000.0 - number} for number in range(300))
+    words = text(*document(replace(samples.optimization(), tables={"calibration": rows})).blocks).split("\n")
+    assert words.index("t299") < words.index("t298") < words.index("t100")
+    assert "t99" not in words
 
 
 def test_acronyms_are_the_template_s_and_those_that_are_used() -> None:

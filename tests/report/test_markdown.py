@@ -85,5 +85,5 @@ def test_the_json_report_keeps_hostile_strings_as_they_are(string: str) -> None:
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:
-    with pytest.raises(InputError, match="got rtf; expected html, md, json"):
+    with pytest.raises(InputError, match="format 'rtf'; expected html, pdf, docx, md, json"):
         formats.write(samples.conversion(), "rtf")

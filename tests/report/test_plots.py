@@ -135,7 +135,7 @@ def test_a_hostile_name_is_shown_as_it_is_written(name: str) -> None:
         warnings.simplefilter("error")
         made = plots(tables([name, f"{name} too", "c"]))
     assert list(made) == ALL
-    begin = " ".join(visible(name).replace("\uffff", "\ufffd").split())[:9]
+    begin = " ".join(visible(name).split())[:9]
     for plot in made.values():
         assert any(text.startswith(begin) for text in words(plot.svg)) or "…" in plot.alt
         assert "<script" not in plot.svg
