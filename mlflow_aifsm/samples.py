@@ -78,6 +78,13 @@ class Samples:
             return source
         return Samples(source if isinstance(source, Data) else Data(source))
 
+    @staticmethod
+    def read_already(data: Data, digests: bytes) -> Samples:
+        """Samples that somebody else read, whose ``digests`` are known: 32 bytes each, in their order."""
+        known = Samples(data)
+        known._digests = digests
+        return known
+
     def first(self, most: int) -> Samples:
         """The first ``most`` of these samples: what is not read is no part of what was used."""
         limited = Samples(self._data)
@@ -114,7 +121,7 @@ class Samples:
     @property
     def count(self) -> int:
         """Number of samples; read through if nobody did yet."""
-        return len(self._complete()) // DIGEST_BYTES
+        return len(self.digests()) // DIGEST_BYTES
 
     @property
     def expected(self) -> int | None:
@@ -126,12 +133,12 @@ class Samples:
     @property
     def digest(self) -> str:
         """SHA-256 in hex over the samples' digests in the order of the last complete pass."""
-        return hashlib.sha256(self._complete()).hexdigest()
+        return hashlib.sha256(self.digests()).hexdigest()
 
     @property
     def sample_digests(self) -> frozenset[str]:
         """SHA-256 in hex of every sample, without order."""
-        seen = self._complete()
+        seen = self.digests()
         return frozenset(seen[start : start + DIGEST_BYTES].hex() for start in range(0, len(seen), DIGEST_BYTES))
 
     @property
@@ -155,7 +162,8 @@ class Samples:
         version = f" version {self.version}" if self.version else ""
         return f"{self.name}{version}, {self.count} sample{'' if self.count == 1 else 's'}, sha256 {self.digest[:12]}…"
 
-    def _complete(self) -> bytes:
+    def digests(self) -> bytes:
+        """SHA-256 of every sample, 32 bytes each, in the order of the last complete pass."""
         if self._digests is None:
             for _ in self._rows({}, seen := bytearray()):
                 pass

@@ -6,6 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
+
+from onnx import NodeProto
 
 from mlflow_aifsm.capture.float_layers import float_layers
 from mlflow_aifsm.capture.non_linearities import lost_non_linearities
@@ -24,6 +27,18 @@ PLURALS = {WEIGHT: "weights", ACTIVATION: "activations", BIAS: "bias", CONSTANT:
 """How texts and data name each kind of quantized tensor."""
 
 
+class Holder(Protocol):
+    """What holds quantizers: a file, or a module in memory, which has no nodes."""
+
+    @property
+    def source(self) -> str:
+        """How facts name it."""
+
+    @property
+    def nodes(self) -> tuple[NodeProto, ...]:
+        """Its nodes."""
+
+
 def facts(
     source: Path | OnnxFile, against: Path | OnnxFile | None = None, rows: tuple[Quantizer, ...] | None = None
 ) -> list[Fact]:
@@ -40,14 +55,23 @@ def facts(
     """
     file, before = opened(source), None if against is None else opened(against)
     found = read(file) if rows is None else rows
-    makers = (_precision, _scheme, _technique, _granularity, _transformation, _scale)
-    own = [maker(file, found) for maker in makers] if found else _unquantized(file)
     return [
-        *own, *float_layers(file, found), lost_non_linearities(file, before, found), weight_codes(file, before, found)
+        *of_rows(file, found), *float_layers(file, found), lost_non_linearities(file, before, found), weight_codes(file, before, found)
     ]  # fmt: skip
 
 
-def _unquantized(file: OnnxFile) -> list[Fact]:
+def of_rows(file: Holder, rows: tuple[Quantizer, ...]) -> list[Fact]:
+    """What quantizers say together, wherever they stand: the facts ``quantizers.*`` of ``NAMES``.
+
+    Args:
+        file: What holds them.
+        rows: The quantizers.
+    """
+    makers = (_precision, _scheme, _technique, _granularity, _transformation, _scale)
+    return [maker(file, rows) for maker in makers] if rows else _unquantized(file)
+
+
+def _unquantized(file: Holder) -> list[Fact]:
     reason = f"no quantizer among {len(file.nodes)} nodes"
     return [not_applicable(f"quantizers.{name}", reason, {}, source=file.source) for name in NAMES]
 
@@ -56,7 +80,7 @@ def _by_kind(rows: tuple[Quantizer, ...]) -> dict[str, list[Quantizer]]:
     return {name: found for kind, name in PLURALS.items() if (found := [row for row in rows if row.kind == kind])}
 
 
-def _precision(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
+def _precision(file: Holder, rows: tuple[Quantizer, ...]) -> Fact:
     kinds = _by_kind(rows)
     parts = [f"{name} {_divided(found, lambda row: f'{row.dtype} ({row.bits}-bit)')}" for name, found in kinds.items()]
     narrow = {row.label: row.effective_bits for row in rows if row.kind == WEIGHT and row.effective_bits < row.bits}
@@ -72,7 +96,7 @@ def _precision(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
     return measured("quantizers.precision", _capital(text), data, source=file.source, short=short)
 
 
-def _scheme(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
+def _scheme(file: Holder, rows: tuple[Quantizer, ...]) -> Fact:
     kinds = _by_kind(rows)
     words = {name: _scheme_word(found) for name, found in kinds.items()}
     parts = [f"{name} {words[name]} ({_zero_points(found)})" for name, found in kinds.items()]
@@ -109,7 +133,7 @@ def _zero_points(rows: list[Quantizer]) -> str:
     return ", ".join(f"zero point {what} in {count} of {len(rows)}" for what, count in counts.items() if count)
 
 
-def _technique(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
+def _technique(file: Holder, rows: tuple[Quantizer, ...]) -> Fact:
     kinds = _by_kind(rows)
     if "activations" not in kinds:
         word = "weight quantization"
@@ -125,7 +149,7 @@ def _technique(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
     return measured("quantizers.technique", f"{_capital(word)}: {counts}{beside}", word, source=file.source, short=word)
 
 
-def _granularity(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
+def _granularity(file: Holder, rows: tuple[Quantizer, ...]) -> Fact:
     kinds = _by_kind(rows)
     found = {name: {row.granularity for row in of_kind} for name, of_kind in kinds.items()}
     words = _apart({name: next(iter(granules)) if len(granules) == 1 else MIXED for name, granules in found.items()})
@@ -139,7 +163,7 @@ def _granule(row: Quantizer) -> str:
     return f"groupwise (groups of {row.block_size})" if row.block_size else row.granularity
 
 
-def _transformation(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
+def _transformation(file: Holder, rows: tuple[Quantizer, ...]) -> Fact:
     plain = [row for row in rows if not row.dynamic and set(row.zero_point) <= {0}]
     forms = {"f(x) = s·x": len(plain), "f(x) = s·x + z": len(rows) - len(plain)}
     used = {form: count for form, count in forms.items() if count}
@@ -152,7 +176,7 @@ def _transformation(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
     return measured("quantizers.transformation", text, forms, source=file.source, short=short)
 
 
-def _scale(file: OnnxFile, rows: tuple[Quantizer, ...]) -> Fact:
+def _scale(file: Holder, rows: tuple[Quantizer, ...]) -> Fact:
     scales = [scale for row in rows if row.kind != BIAS for scale in row.scale]
     formulas = Counter(row.formula for row in rows if row.kind != BIAS)
     levels = {

@@ -45,14 +45,25 @@ def quantized(log: Recording, given: Path, samples: Samples | None, config: Quan
     asked = getattr(config, "subset_size", 0)
     used = None if samples is None else _whole(samples.first(asked) if asked else samples, session.fixed_batch or 1)
     done = support.method(config)(Task(path, used, asked or (used.count if used else 0)), config)
+    enter(log, done, used)
+    made = done.quantized
+    return done, call_fact(log.source, CALL, made.function, made.arguments, made.shown, replay(config), told(config))
+
+
+def enter(log: Recording, done: Outcome, used: Samples | None) -> None:
+    """Hands to the log what is known of the making.
+
+    Args:
+        log: The log.
+        done: What was made.
+        used: The samples that were read; None where there were none.
+    """
     log.add(captured("quantization.framework", done.framework, done.framework.split()[-1], source="installed packages"))
     log.add(package_fact("quantization.packages", done.packages), *done.facts)
     if used is not None:
         log.data(used.name, used.digest, "calibration", used.sample_digests)
     log.note(*done.notes)
     log.tables(done.tables)
-    made = done.quantized
-    return done, call_fact(log.source, CALL, made.function, made.arguments, made.shown, replay(config), told(config))
 
 
 def found(log: Recording, done: Outcome) -> list[Fact]:

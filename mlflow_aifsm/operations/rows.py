@@ -18,7 +18,7 @@ TRAINING = {
 def not_pruned(facts: Facts) -> list[Fact]:
     """Pruning's rows where no step pruned, with the count of zeros that shows it."""
     zeros = facts.get("zeros.ratio")
-    seen = zeros.value.text if zeros and zeros.state is State.MEASURED else "zeros were not counted"
+    seen = zeros.value.text if zeros and zeros.state in (State.MEASURED, State.CAPTURED) else "zeros were not counted"
     return [not_applicable(name, f"no pruning step ran; {seen}", source="this operation") for name in PRUNING]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 from mlflow_aifsm.backends import nncf, onnxruntime
 from mlflow_aifsm.backends.nncf_statistics import Collected, collecting
@@ -18,7 +18,7 @@ from mlflow_aifsm.calibration.claims import claimed, recognised
 from mlflow_aifsm.calibration.estimators import Estimate
 from mlflow_aifsm.calibration.facts import clip_fact, distributions, method_fact, table
 from mlflow_aifsm.calibration.observer import Observation, observe
-from mlflow_aifsm.calibration.reading import Reading
+from mlflow_aifsm.calibration.reading import Reading, Seen
 from mlflow_aifsm.calibration.statistics import TensorStatistics
 from mlflow_aifsm.calibration.told import Told, judged
 from mlflow_aifsm.capture import quantizers
@@ -75,6 +75,18 @@ class _Counted:
         return {"calibration": table(self.estimates), "distributions": distributions(self.tensors, self.estimates)}
 
 
+class Called(Protocol):
+    """A call: its function, and its arguments with resolved defaults."""
+
+    @property
+    def function(self) -> str:
+        """The function, with its module."""
+
+    @property
+    def arguments(self) -> Mapping[str, Json]:
+        """Its arguments."""
+
+
 def quantize_nncf(task: Task, config: NNCF) -> Outcome:
     """Calls ``nncf.quantize`` as ``config`` says.
 
@@ -89,11 +101,25 @@ def quantize_nncf(task: Task, config: NNCF) -> Outcome:
     read = config.subset_size if known is None else min(known, config.subset_size)
     with collecting(read // (session.fixed_batch or 1)) as collected:
         done = nncf.quantize(task.path, reading, keywords)
+    fixed = session.fixed_batch or 1
+    batches = f"a sample is a batch of {fixed} here, which the model fixes" if fixed > 1 else ""
+    return nncf_outcome(task, reading.seen, done, collected, batches)
+
+
+def nncf_outcome(task: Task, seen: Seen, done: Quantized, collected: Collected, batches: str = "") -> Outcome:
+    """What is known of a call of NNCF that quantized an ONNX graph.
+
+    Args:
+        task: The float file, and the samples that were read.
+        seen: What was seen of the samples while they were read.
+        done: The file, and the call.
+        collected: What was counted while NNCF read the samples.
+        batches: What NNCF takes for a sample, where that is more than one.
+    """
     words, short = nncf.estimator(done.arguments)
-    if session.fixed_batch not in (None, 1):
-        words += f"; a sample is a batch of {session.fixed_batch} here, which the model fixes"
     counted = _while_nncf_read(done, collected, short)
-    facts = (*_calibration(task, reading, words, short, done, counted), nncf_bias(done))
+    phrase = f"{words}; {batches}" if batches else words
+    facts = (*_calibration(task, seen, phrase, short, done, counted), nncf_bias(done))
     return Outcome(done, f"NNCF {version('nncf')}", NNCF_PACKAGES, facts, counted.tables, notes=counted.notes)
 
 
@@ -109,13 +135,25 @@ def quantize_ort(task: Task, config: ORT) -> Outcome:
     reading, _ = _reading(task)
     keywords = {setting.name: getattr(config, setting.name) for setting in fields(config)}
     done, ranges = onnxruntime.static(task.path, reading, keywords)
-    short, words = _asked_of_onnxruntime(done)
+    return onnxruntime_outcome(task, reading.seen, done, ranges)
+
+
+def onnxruntime_outcome(task: Task, seen: Seen, done: Quantized, ranges: onnxruntime.Ranges) -> Outcome:
+    """What is known of a call of ``quantize_static``.
+
+    Args:
+        task: The float file, and the samples that were read; they are read once more.
+        seen: What was seen of the samples while they were read.
+        done: The file, and the call.
+        ranges: What its calibration found, by tensor.
+    """
+    short, words = asked_of_onnxruntime(done)
     counted = _after_onnxruntime(task, done, ranges, short)
-    facts = (*_calibration(task, reading, words, short, done, counted), uncorrected())
+    facts = (*_calibration(task, seen, words, short, done, counted), uncorrected())
     return Outcome(done, f"ONNX Runtime {version('onnxruntime')}", ORT_PACKAGES, facts, counted.tables, notes=counted.notes)
 
 
-def nncf_bias(done: Quantized) -> Fact:
+def nncf_bias(done: Called) -> Fact:
     """``recovery.bias_correction`` of a call of NNCF, as its resolved arguments tell."""
     advanced = done.arguments.get("advanced_parameters") or {}
     if isinstance(advanced, dict) and advanced.get("disable_bias_correction"):
@@ -143,14 +181,14 @@ def _reading(task: Task) -> tuple[Reading, OnnxSession]:
     return Reading(samples_of(task), session), session
 
 
-def _calibration(task: Task, reading: Reading, words: str, short: str, done: Quantized, counted: _Counted) -> tuple[Fact, ...]:
+def _calibration(task: Task, seen: Seen, words: str, short: str, done: Quantized, counted: _Counted) -> tuple[Fact, ...]:
     samples = samples_of(task)
     source = f"arguments of {done.function}, and the samples it read"
     phrase = "; ".join(filter(None, (words, counted.how)))
     fact = method_fact(
         phrase,
         short,
-        reading.seen,
+        seen,
         samples,
         task.asked,
         preprocess=samples.preprocessing,
@@ -161,7 +199,7 @@ def _calibration(task: Task, reading: Reading, words: str, short: str, done: Qua
     return (found, clip_fact(counted.estimates, source)) if counted.estimates else (found,)
 
 
-def _asked_of_onnxruntime(done: Quantized) -> tuple[str, str]:
+def asked_of_onnxruntime(done: Quantized) -> tuple[str, str]:
     """The method that ONNX Runtime was asked for, in the log's word and in a phrase."""
     asked = str(done.arguments["calibrate_method"])
     short, words = METHODS.get(asked, (asked.lower(), asked))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ def log_curve(run_id: str, points: Iterable[Point]) -> bool:
 
     Args:
         run_id: The run, finished or not.
-        points: What to log; keys begin with ``aifsm.``.
+        points: What to log; keys begin with ``aifsm.``. A training that diverges is shown as it does: NaN is a value.
 
     Returns:
         Whether all points are in the run.
@@ -67,7 +66,7 @@ def log_point(run_id: str, key: str, value: float, step: int) -> bool:
 def _checked(point: Point) -> Point:
     if not point.key.startswith(PREFIX):
         raise InputError("metric key", got=repr(point.key), expected=f"a name that begins with '{PREFIX}'")
-    if isinstance(point.value, bool) or math.isnan(point.value):
+    if isinstance(point.value, bool) or not isinstance(point.value, int | float):
         raise InputError(f"metric {point.key} at step {point.step}", got=repr(point.value), expected="a number")
     return point
 

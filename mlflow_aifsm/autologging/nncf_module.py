@@ -1,0 +1,186 @@
+"""NNCF's calls on a PyTorch module: no file is made, so that what its quantizers hold is read from the module in memory."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+from torch import nn
+
+from mlflow_aifsm.autologging.call import Call
+from mlflow_aifsm.autologging.delivered import unread
+from mlflow_aifsm.autologging.module_quantizers import InMemory, decompressors, fake_quantizers
+from mlflow_aifsm.autologging.nncf_onnx import OBJECTS, PARAMETERS, asked, unset
+from mlflow_aifsm.autologging.watched import Watched, dataset
+from mlflow_aifsm.backends import nncf
+from mlflow_aifsm.backends.fake_quantized import STORAGE, Example
+from mlflow_aifsm.calibration.facts import method_fact
+from mlflow_aifsm.capture import quantizer_facts, quantizer_table, torch_module
+from mlflow_aifsm.capture.environment import package_fact
+from mlflow_aifsm.capture.quantizer import WEIGHT, Quantizer
+from mlflow_aifsm.errors import AifsmError
+from mlflow_aifsm.facts import Fact, Json, State, captured, not_applicable, not_recorded
+from mlflow_aifsm.operations import rows
+from mlflow_aifsm.operations.verbatim import nncf_bias
+from mlflow_aifsm.recording import Recording
+
+PACKAGES = ("nncf", "torch")
+NO_FILE = "No file was delivered by this call: what it changed is a module in memory. Freeze it, or record its file."
+MATRIX = 2
+"""Axes of a parameter from which on it is a weight of a layer, and no bias."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """A call as the facts of bias correction see it."""
+
+    function: str
+    arguments: Mapping[str, Json]
+
+
+def quantized(log: Recording, call: Call) -> Generator[None, None, None]:
+    """Records ``nncf.quantize`` of a module."""
+    arguments = call.arguments
+    enter(log, arguments["model"])
+    data, subset = arguments["calibration_dataset"], arguments["subset_size"]
+    watched = Watched(data, _inputs(arguments["model"]), {})
+    call.hand_over("calibration_dataset", dataset(data, watched))
+    yield
+    said, shown = call.settings(OBJECTS, unset())
+    named = {PARAMETERS.get(name, name): value for name, value in said.items()}
+    log.add(_method(call.function, watched, subset, named), nncf_bias(_Called(call.function, named)))
+    _tell_data(log, watched)
+    log.call("quantization.call", call.function, said, shown)
+    _tell(log, call, lambda model: fake_quantizers(model, _example(watched.first)))
+
+
+def compressed(log: Recording, call: Call) -> Generator[None, None, None]:
+    """Records ``nncf.compress_weights`` of a module."""
+    arguments = call.arguments
+    enter(log, arguments["model"])
+    data = arguments["dataset"]
+    watched = None if data is None else Watched(data, _inputs(arguments["model"]), {})
+    if watched is not None:
+        call.hand_over("dataset", dataset(data, watched))
+    yield
+    reason = "no calibration: activations stay in floating point"
+    none = captured(
+        "recovery.bias_correction", f"No bias correction: {call.function} has none", source=call.function, short="none"
+    )
+    log.add(not_applicable("calibration.method", reason, source=f"call of {call.function}"), none)
+    log.add(*asked(arguments, call.function))
+    if watched is not None:
+        _tell_data(log, watched)
+    log.call("quantization.call", call.function, *call.settings(OBJECTS))
+    _tell(log, call, decompressors)
+
+
+def enter(log: Recording, module: nn.Module) -> None:
+    """Tells the log which module goes in: the digest of its parameters and buffers."""
+    log.input((), torch_module.state_digest(module))
+
+
+def zeros(module: nn.Module, masks: Mapping[str, Any]) -> Fact:
+    """``zeros.ratio`` of a module: of each weight, or of what a mask leaves of it."""
+    weights = {name: value.detach() for name, value in module.named_parameters() if _is_weight(name, value)}
+    total = sum(value.numel() for value in weights.values())
+    kept = sum(
+        int(((value != 0) & (masks[name] != 0) if name in masks else value != 0).sum()) for name, value in weights.items()
+    )
+    share = (total - kept) / total if total else 0.0
+    text = f"{total - kept:,} of {total:,} weights are zero"
+    return captured("zeros.ratio", text, share, source=f"module {type(module).__name__} in memory", short=f"{share:.3f}")
+
+
+def _is_weight(name: str, value: Any) -> bool:
+    return value.dim() >= MATRIX and not name.startswith(STORAGE)
+
+
+def _inputs(module: nn.Module) -> list[str]:
+    """Inputs that ``forward`` cannot do without: where it takes several, a tuple holds them, and no label."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(module.forward).parameters.values()
+    return [one.name for one in parameters if one.default is inspect.Parameter.empty and one.kind in kinds]
+
+
+def _method(function: str, watched: Watched, subset: int, arguments: Mapping[str, Json]) -> Fact:
+    words, short = nncf.estimator(arguments)
+    if watched.problem:
+        return unread(function, words, short, watched)
+    phrase = f"{words}; a sample of NNCF's is a batch of {watched.batch} here" if watched.batch > 1 else words
+    source = f"arguments of {function}, and the samples it read"
+    asked_for = subset * watched.batch
+    return method_fact(phrase, short, watched.seen, watched.samples, asked_for, preprocess="", source=source)
+
+
+def _tell_data(log: Recording, watched: Watched) -> None:
+    log.note(*watched.notes)
+    if not watched.problem:
+        log.data(watched.samples.name, watched.samples.digest, "calibration", watched.samples.sample_digests)
+
+
+def _example(item: Any) -> Example:
+    """An item of the data set as arguments of the module."""
+    if isinstance(item, Mapping):
+        return (), dict(item)
+    return (tuple(item) if isinstance(item, tuple) else (item,)), {}
+
+
+def _tell(log: Recording, call: Call, read: Callable[[nn.Module], tuple[Quantizer, ...]]) -> None:
+    """What the module that the call made holds, and which rows did not happen."""
+    model = call.result
+    log.add(captured("quantization.framework", f"NNCF {version('nncf')}", version("nncf"), source="installed packages"))
+    log.add(package_fact("quantization.packages", PACKAGES), *rows.not_trained(call.function), zeros(model, {}))
+    log.add(*rows.not_pruned(log.facts), _unpruned(log))
+    log.note(NO_FILE)
+    source = f"module {type(model).__name__} in memory, after {call.function}"
+    try:
+        found = read(model)
+    except (AifsmError, AttributeError, RuntimeError, TypeError) as error:
+        reason = f"the quantizers of the module could not be read: {type(error).__name__}: {' '.join(str(error).split())}"
+        log.add(*(not_recorded(f"quantizers.{name}", reason) for name in quantizer_facts.NAMES))
+        return
+    log.add(*_held(source, found), _partial(model, found, source))
+    if found:
+        log.tables({"quantizers": quantizer_table.table(found)})
+
+
+def _unpruned(log: Recording) -> Fact:
+    counted = log.facts.get("zeros.ratio")
+    text = counted.value.text if counted is not None else ""
+    return not_applicable("pruning.patterns", f"no pruning in this call: {text}", [], source="module in memory")
+
+
+def _held(source: str, found: tuple[Quantizer, ...]) -> list[Fact]:
+    """The rows of the quantizers, captured: the module in memory cannot be read again."""
+    if not found:
+        reason = "no quantizer among the hooks of the module"
+        return [not_applicable(f"quantizers.{name}", reason, {}, source=source) for name in quantizer_facts.NAMES]
+    facts = {fact.name: _captured(fact) for fact in quantizer_facts.of_rows(InMemory(source), found)}
+    weights = sum(row.kind == WEIGHT for row in found)
+    word = "integer quantization (static)" if len(found) > weights else "weight quantization"
+    how = "simulated in the module" if len(found) > weights else "codes in the module"
+    text = f"{word.capitalize()}, {how}: {weights} weights, {len(found) - weights} activations"
+    return [
+        *{**facts, "quantizers.technique": captured("quantizers.technique", text, word, source=source, short=word)}.values()
+    ]
+
+
+def _captured(fact: Fact) -> Fact:
+    """A fact of a module in the words of one: what is read from memory cannot be read again."""
+    text = fact.value.text.replace("of the file", "of the module")
+    return replace(fact, state=State.CAPTURED, value=replace(fact.value, text=text))
+
+
+def _partial(model: nn.Module, found: tuple[Quantizer, ...], source: str) -> Fact:
+    """``recovery.partial``: weights of layers that have no quantizer."""
+    known = {row.tensor for row in found if row.kind == WEIGHT}
+    weights = [name for name, value in model.named_parameters() if _is_weight(name, value)]
+    left = [name for name in weights if name not in known]
+    text = f"{len(left)} of {len(weights)} weights in float"
+    if not left:
+        return not_applicable("recovery.partial", f"no layer is kept in higher precision: {text}", [], source=source)
+    return captured("recovery.partial", f"Partial quantization: {text} ({', '.join(left)})", left, source=source, short=text)

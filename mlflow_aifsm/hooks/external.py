@@ -1,0 +1,137 @@
+"""A log of what runs elsewhere: the script or command with its configuration and outcome, the packages of its interpreter."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from mlflow_aifsm.calls import script_fact
+from mlflow_aifsm.digests import FileDigest, file_digest, manifest, set_digest
+from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.facts import Json, captured
+from mlflow_aifsm.hooks.arguments import told
+from mlflow_aifsm.hooks.interpreter import installed
+from mlflow_aifsm.recording import Recording
+from mlflow_aifsm.tracking.staging import Attachments
+
+PREFIXES = {"conversion": "converter", "optimization": "quantization"}
+"""What the facts of the tool are called, by log."""
+OTHERS = "packages-of-the-tool.txt"
+"""Where the packages of another interpreter are listed."""
+
+
+@dataclass(slots=True)
+class ExternalRecording(Recording):
+    """A recording that takes what a tool outside of this process leaves behind.
+
+    Attributes:
+        tool: Name of the converting or optimizing package; empty if none was named.
+    """
+
+    tool: str = ""
+    _stored: dict[str, bytes] = field(default_factory=dict)
+
+    @staticmethod
+    def of(log: Recording, tool: str) -> ExternalRecording:
+        """The recording ``log``, which is begun and holds nothing but its head, with what this class adds."""
+        return ExternalRecording(**{part.name: getattr(log, part.name) for part in fields(log)}, tool=tool)
+
+    def read(self, path: str | Path) -> str:
+        """Says which file or folder went in; it is hashed as it is now.
+
+        Returns:
+            SHA-256 of the file, or of the folder's listing.
+
+        Raises:
+            InputError: If there is no such file, or the folder is empty.
+        """
+        files = _digests(Path(path))
+        self.input(files, set_digest(files))
+        return self.input_sha256
+
+    def called(self, function: str, arguments: Mapping[str, Json], shown: Mapping[str, Json]) -> None:
+        """Records the call that did the work.
+
+        Args:
+            function: The function, with its module.
+            arguments: All arguments with resolved defaults.
+            shown: Those that the cell prints.
+        """
+        self.call(f"{PREFIXES[self.template.log]}.call", function, arguments, shown)
+
+    def script(
+        self,
+        what: str | Path | Sequence[str],
+        *,
+        config: Mapping[str, Any] | str | Path | None = None,
+        exit_code: int | None = None,
+    ) -> None:
+        """Stores the script or command that did the work, with its configuration and how it ended.
+
+        Args:
+            what: Path of a script, whose bytes are stored; or a command, as one line or as its words.
+            config: Its settings by name, or the path of the file that holds them, whose bytes are stored.
+            exit_code: Its exit code; another one than 0 is a finding.
+
+        Raises:
+            InputError: If ``what`` or ``config`` is a path without a file.
+        """
+        script = _file(what, "script")
+        settings = None if isinstance(config, Mapping) or config is None else _file(config, "configuration", must=True)
+        files = [file for file in (script, settings) if file is not None]
+        self._stored |= {f"source/{_safe(file.name)}": file.read_bytes() for file in files}
+        line = script.name if script else what if isinstance(what, str) else shlex.join(map(str, what))  # type: ignore[arg-type]
+        said: Json = told(config) if isinstance(config, Mapping) else None
+        digests = {file.name: file_digest(file).sha256 for file in files}
+        fact = f"{PREFIXES[self.template.log]}.call"
+        self.add(script_fact(self.source, fact, str(line), digests, said, settings.name if settings else "", exit_code))
+
+    def packages(self, interpreter: str | Path) -> None:
+        """Takes the packages of another interpreter, in which the tool ran; without a call they are those of this one.
+
+        Args:
+            interpreter: Path of its Python executable.
+
+        Raises:
+            InputError: If it cannot be run.
+        """
+        found, prefix = installed(interpreter), PREFIXES[self.template.log]
+        name, source = str(canonicalize_name(self.tool)), "packages of the interpreter that was named"
+        leading = f"{name} {found.packages[name]}" if name in found.packages else ""
+        rest = f"{len(found.packages) - bool(leading)} packages of Python {found.python} (see {OTHERS})"
+        text = f"{leading} and {rest}" if leading else rest
+        self.add(captured(f"{prefix}.packages", text, found.packages, source=source, short=leading or f"Python {found.python}"))
+        if leading:
+            self.add(captured(f"{prefix}.framework", leading, found.packages[name], source=source))
+        self._stored[OTHERS] = found.pinned
+
+    def _attachments(self) -> Attachments:
+        attached = Recording._attachments(self)  # noqa: SLF001 -- a slotted dataclass has no zero-argument super
+        return replace(attached, files={**attached.files, **self._stored})
+
+
+def _digests(path: Path) -> tuple[FileDigest, ...]:
+    found = manifest(path) if path.is_dir() else (file_digest(path),) if path.is_file() else ()
+    if not found:
+        raise InputError(f"input {path.name}", got="no file", expected="a file, or a folder with files")
+    return found
+
+
+def _file(what: str | Path | Sequence[str] | Mapping[str, Any], name: str, *, must: bool = False) -> Path | None:
+    """The file that ``what`` names; None for a command."""
+    path = Path(what) if isinstance(what, str | Path) else None
+    if path is not None and path.is_file():
+        return path
+    if must or isinstance(what, Path):
+        raise InputError(f"{name} {path.name if path else ''}", got="no such file", expected="a file")
+    return None
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.\-]", "_", name)[-100:].strip(".") or "script"

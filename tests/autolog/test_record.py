@@ -1,0 +1,129 @@
+"""``record_conversion`` and ``record_optimization``: decorators, scripts, other interpreters, declared values."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import mlflow
+import pytest
+
+import mlflow_aifsm as aifsm
+from mlflow_aifsm.digests import sha256_file
+from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.facts import State
+from mlflow_aifsm.hooks.external import ExternalRecording
+from tests.autolog.recorded import artifact, the_log
+from tests.operations.quantized_models import small
+
+pytestmark = pytest.mark.usefixtures("experiment")
+
+
+def test_a_decorated_function_gets_its_log_and_returns_what_it_returns() -> None:
+    @aifsm.record_conversion(converter="onnx", verified_model="digits_1")
+    def convert(name: str, *, log: ExternalRecording | None = None) -> int:
+        """Converts."""
+        assert log is not None
+        log.output(small().path)
+        return len(name)
+
+    with mlflow.start_run() as run:
+        assert convert("digits") == 6
+    assert the_log(run.info.run_id, "conversion").output_sha256 == sha256_file(small().path)
+    assert convert.__doc__ == "Converts."
+
+
+def test_a_decorated_function_without_a_log_hands_over_the_file_that_it_returns() -> None:
+    @aifsm.record_optimization(optimizer="onnx")
+    def optimize() -> Path:
+        return small().path
+
+    ids = []
+    for _ in range(2):
+        with mlflow.start_run() as run:
+            assert optimize() == small().path
+        ids.append(the_log(run.info.run_id).log_id)
+    assert len(set(ids)) == 2
+    assert the_log(run.info.run_id).output_sha256 == sha256_file(small().path)
+
+
+def test_a_decorated_function_that_raises_is_logged_as_failed() -> None:
+    @aifsm.record_conversion()
+    def convert() -> None:
+        raise OSError("no space")
+
+    with mlflow.start_run() as run, pytest.raises(OSError, match="no space"):
+        convert()
+    assert the_log(run.info.run_id, "conversion").failure == "OSError: no space"
+
+
+def test_what_has_not_done_its_work_when_it_returns_is_refused() -> None:
+    async def convert() -> None: ...
+
+    with pytest.raises(InputError, match="cannot be decorated"):
+        aifsm.record_conversion()(convert)
+
+
+def test_a_script_is_stored_with_its_configuration_and_exit_code() -> None:
+    Path("convert.py").write_text("print('converted')\n")
+    Path("convert.toml").write_text("opset = 17\n")
+    done = subprocess.run([sys.executable, "convert.py"], check=True)
+    with mlflow.start_run() as run, aifsm.record_conversion() as log:
+        log.read(small().path)
+        log.script("convert.py", config="convert.toml", exit_code=done.returncode)
+        log.output(small().path)
+    record = the_log(run.info.run_id, "conversion")
+    told = record.entries["aifsm.conversion.converter"].value
+    digest = sha256_file(Path("convert.toml"))
+    assert told.data["files"]["convert.toml"] == digest
+    assert f"configuration: convert.toml (sha256 {digest[:12]}…); exit code 0" in told.text
+    assert artifact(run.info.run_id, "aifsm/conversion/source/convert.py") == "print('converted')\n"
+    assert record.input_sha256 == sha256_file(small().path)
+
+
+def test_a_command_that_failed_is_a_finding() -> None:
+    with mlflow.start_run() as run, aifsm.record_optimization() as log:
+        log.script(["vendor-tool", "--bits", "8", "my model.onnx"], config={"bits": 8}, exit_code=3)
+    record = the_log(run.info.run_id)
+    entry = record.entries["aifsm.ptq.additional"]
+    assert entry.value.text.startswith("vendor-tool --bits 8 'my model.onnx'; configuration: bits=8; exit code 3")
+    assert [finding.code for finding in entry.findings] == ["tool_failed"]
+
+
+def test_a_script_that_is_not_there_is_refused() -> None:
+    with mlflow.start_run(), pytest.raises(InputError, match="no such file"), aifsm.record_conversion() as log:
+        log.script(Path("gone.py"))
+
+
+def test_packages_are_those_of_the_interpreter_that_is_named(tmp_path: Path) -> None:
+    venv.create(tmp_path / "other", symlinks=True)
+    site = next((tmp_path / "other").glob("lib/python*/site-packages"))
+    (site / "tf2onnx-1.16.1.dist-info").mkdir()
+    (site / "tf2onnx-1.16.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: tf2onnx\nVersion: 1.16.1\n")
+    with mlflow.start_run() as run, aifsm.record_conversion(converter="tf2onnx") as log:
+        log.packages(tmp_path / "other" / "bin" / "python")
+    entries = the_log(run.info.run_id, "conversion").entries
+    assert entries["aifsm.conversion.framework"].value.text == "tf2onnx 1.16.1"
+    assert entries["aifsm.conversion.packages"].value.data == {"tf2onnx": "1.16.1"}
+    assert artifact(run.info.run_id, "aifsm/conversion/packages-of-the-tool.txt") == "tf2onnx==1.16.1\n"
+
+
+def test_an_interpreter_that_is_none_is_refused() -> None:
+    with mlflow.start_run(), pytest.raises(InputError, match="interpreter nowhere"), aifsm.record_conversion() as log:
+        log.packages("nowhere")
+
+
+def test_a_declared_value_that_the_file_contradicts_is_a_finding() -> None:
+    with mlflow.start_run() as run, aifsm.record_optimization() as log:
+        log.output(small().path)
+        log.declare("pruning.framework", "vendor tool 4.2", "A. Ito")
+    entries = the_log(run.info.run_id).entries
+    assert entries["aifsm.pruning.framework"].state is State.DECLARED
+    with mlflow.start_run() as run, aifsm.record_conversion() as log:
+        log.output(small().path)
+        log.declare("conversion.opset", "ai.onnx 7", "A. Ito")
+    entry = the_log(run.info.run_id, "conversion").entries["aifsm.conversion.opset"]
+    assert entry.state is State.MEASURED
+    assert [finding.code for finding in entry.findings] == ["declared_not_found"]
