@@ -29,7 +29,11 @@ def call_fact(
         what: What was asked for, where that is another thing than the arguments.
     """
     printed = ", ".join(f"{name}={value!r}" for name, value in (arguments if shown is None else shown).items())
-    rest = "" if shown is None else f"; all {'other ' if printed else ''}arguments are the function's defaults, which record.json holds"
+    rest = (
+        ""
+        if shown is None
+        else f"; all {'other ' if printed else ''}arguments are the function's defaults, which record.json holds"
+    )
     text = f"{what}{': ' if what else ''}{function}({printed}){rest}. Called from {made_by.text}"
     data = {"function": function, "arguments": dict(arguments), "source": _source_data(made_by), "config": config}
     return captured(fact, text, data, source=f"call of {function}", short=function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -20,8 +20,9 @@ from mlflow_aifsm.backends.fake_quantized import STORAGE, Example
 from mlflow_aifsm.calibration.facts import method_fact
 from mlflow_aifsm.capture import quantizer_facts, quantizer_table, torch_module
 from mlflow_aifsm.capture.environment import package_fact
+from mlflow_aifsm.capture.evaluation_mode import is_exported
 from mlflow_aifsm.capture.quantizer import WEIGHT, Quantizer
-from mlflow_aifsm.errors import AifsmError
+from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Json, State, captured, not_applicable, not_recorded
 from mlflow_aifsm.operations import rows
 from mlflow_aifsm.operations.verbatim import nncf_bias
@@ -29,6 +30,14 @@ from mlflow_aifsm.recording import Recording
 
 PACKAGES = ("nncf", "torch")
 NO_FILE = "No file was delivered by this call: what it changed is a module in memory. Freeze it, or record its file."
+REMEDY = "record its ONNX file with record_optimization"
+IN_FILE = (
+    "quantizers.weight_codes",
+    "quantizers.lost_non_linearities",
+    "graph.canonical_digest",
+    "runtime.integer_operators",
+)
+"""Facts of a quantization that only a file tells."""
 MATRIX = 2
 """Axes of a parameter from which on it is a weight of a layer, and no bias."""
 
@@ -83,6 +92,11 @@ def enter(log: Recording, module: nn.Module) -> None:
     log.input((), torch_module.state_digest(module))
 
 
+def without_file(names: Iterable[str]) -> list[Fact]:
+    """The facts that only a file tells."""
+    return [not_recorded(name, "no file was delivered by this call", "freeze the module, or record its file") for name in names]
+
+
 def zeros(module: nn.Module, masks: Mapping[str, Any]) -> Fact:
     """``zeros.ratio`` of a module: of each weight, or of what a mask leaves of it."""
     weights = {name: value.detach() for name, value in module.named_parameters() if _is_weight(name, value)}
@@ -134,18 +148,25 @@ def _tell(log: Recording, call: Call, read: Callable[[nn.Module], tuple[Quantize
     model = call.result
     log.add(captured("quantization.framework", f"NNCF {version('nncf')}", version("nncf"), source="installed packages"))
     log.add(package_fact("quantization.packages", PACKAGES), *rows.not_trained(call.function), zeros(model, {}))
-    log.add(*rows.not_pruned(log.facts), _unpruned(log))
+    log.add(*rows.not_pruned(log.facts), _unpruned(log), *without_file(IN_FILE))
     log.note(NO_FILE)
     source = f"module {type(model).__name__} in memory, after {call.function}"
     try:
-        found = read(model)
-    except (AifsmError, AttributeError, RuntimeError, TypeError) as error:
+        found = _unexported(read, model)
+    except Exception as error:  # noqa: BLE001 -- the caller's forward may raise anything
         reason = f"the quantizers of the module could not be read: {type(error).__name__}: {' '.join(str(error).split())}"
         log.add(*(not_recorded(f"quantizers.{name}", reason) for name in quantizer_facts.NAMES))
         return
     log.add(*_held(source, found), _partial(model, found, source))
     if found:
         log.tables({"quantizers": quantizer_table.table(found)})
+
+
+def _unexported(read: Callable[[nn.Module], tuple[Quantizer, ...]], model: nn.Module) -> tuple[Quantizer, ...]:
+    """The quantizers of a live module; NNCF writes those of an exported one as operators into its graph."""
+    if is_exported(model):
+        raise InputError("an exported graph", expected="a module with NNCF's hooks", remedy=REMEDY)
+    return read(model)
 
 
 def _unpruned(log: Recording) -> Fact:

@@ -15,8 +15,9 @@ from mlflow_aifsm.backends.onnxruntime import PLACES
 from mlflow_aifsm.backends.quantized import Quantized
 from mlflow_aifsm.digests import sha256_file
 from mlflow_aifsm.facts import captured, not_applicable
+from mlflow_aifsm.operations.onnxruntime_methods import asked_of_onnxruntime
 from mlflow_aifsm.operations.outcome import Outcome, Task, uncorrected
-from mlflow_aifsm.operations.verbatim import ORT_PACKAGES, asked_of_onnxruntime, onnxruntime_outcome
+from mlflow_aifsm.operations.verbatim import ORT_PACKAGES, onnxruntime_outcome
 from mlflow_aifsm.recording import Recording
 
 TOOL = "ONNX Runtime"

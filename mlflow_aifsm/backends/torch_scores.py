@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlflow_aifsm.backends.torch_batches import BATCH, Ranks, Tensors, batches, evaluation
+from mlflow_aifsm.backends.torch_batches import Ranks, Tensors, batches, evaluation
 from mlflow_aifsm.backends.torch_weights import Prunable, effective, parameter, refresh
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.samples import Samples
 from mlflow_aifsm.sources import Array
+
+BATCH = 8
+"""Samples a batch, where nobody says another number: few, so that what single samples say does not cancel."""
 
 Scores = dict[str, Array]
 """A score a weight by tensor name, ``[out, in/groups, …]``, float32 or float64, not negative; higher is kept longer."""
@@ -46,10 +49,13 @@ def gradient(
     ranks: Ranks | None = None,
     progress: Progress = None,
 ) -> Scores:
-    """|g|, or |w·g|, with g the gradient of the mean loss over all samples, the module in evaluation mode.
+    """|g|, or |w·g|, averaged over batches, with g the gradient of a batch's mean loss, the module in evaluation mode.
 
     |w·g| is the change of the loss, to first order, when the weight is set to zero (Molchanov et al. 2019, arXiv 1906.10771,
-    equation 8, without the square). The module is left as it was: gradients, modes, buffers, which parameters train.
+    equation 8, without the square; averaged over batches as there). At the end of a training the gradients of single batches
+    cancel: their sizes say which weights the loss hangs on, and the size of their sum does not.
+
+    The module is left as it was: gradients, modes, buffers, which parameters train.
 
     Args:
         module: The module; masks may be in force.
@@ -57,7 +63,7 @@ def gradient(
         samples: Samples with labels.
         loss: From the outputs and the labels (integers as int64) of a batch to the mean loss of its samples.
         times_weight: Whether to multiply with the weight.
-        batch_size: Samples a batch. It changes the result by rounding alone: batches count by their samples.
+        batch_size: Samples a batch; the fewer, the less gradients of single samples cancel. Batches count by their samples.
         ranks: Axes of the module's inputs by name; the names of ``forward`` if None.
         progress: Called with the number of samples done, and of all if it is known.
 
@@ -71,7 +77,7 @@ def gradient(
     if not any(torch.count_nonzero(mean) for mean in means):
         raise InputError("all gradients are zero", expected="a loss that depends on the weights", remedy="check the loss")
     weights = [effective(module, layer.tensor).abs() if times_weight else 1 for layer in layers]
-    return {layer.tensor: _score(layer, mean.abs() * one) for layer, mean, one in zip(layers, means, weights, strict=True)}
+    return {layer.tensor: _score(layer, mean * one) for layer, mean, one in zip(layers, means, weights, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ class _Reading:
 
 
 def _means(module: nn.Module, layers: Sequence[Prunable], wanted: list[nn.Parameter], how: _Reading) -> list[torch.Tensor]:
-    """Gradients of the mean loss over all samples, at least in float32."""
+    """Absolute gradients of the mean loss of a batch, averaged over batches, at least in float32."""
     sums = [torch.zeros_like(one, dtype=torch.promote_types(one.dtype, torch.float32), requires_grad=False) for one in wanted]
     done = 0
     for inputs, labels in batches(module, how.samples, how.batch_size, how.ranks):
@@ -96,7 +102,7 @@ def _means(module: nn.Module, layers: Sequence[Prunable], wanted: list[nn.Parame
             if part is None:
                 remedy = "name it in keep_dense"
                 raise InputError(f"the loss does not depend on {layer.tensor}", expected="a gradient", remedy=remedy)
-            total.add_(part, alpha=len(labels))
+            total.add_(part.abs(), alpha=len(labels))
         done += len(labels)
         if how.progress:
             how.progress(done, how.samples.expected)

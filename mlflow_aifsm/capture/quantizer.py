@@ -9,6 +9,10 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
 WEIGHT, ACTIVATION, BIAS, CONSTANT = "weight", "activation", "bias", "constant"
 
@@ -25,6 +29,18 @@ def label(tensor: str) -> str:
     """The name ``tensor`` had in the float file: without what quantizers add to names."""
     found = ADDED.match(tensor)
     return (found["nncf"] or found["ort"]) if found else tensor
+
+
+class Holder(Protocol):
+    """What holds quantizers: a file, or a module in memory, which has no nodes."""
+
+    @property
+    def source(self) -> str:
+        """How facts name it."""
+
+    @property
+    def nodes(self) -> tuple[NodeProto, ...]:
+        """Its nodes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
-
-from onnx import NodeProto
 
 from mlflow_aifsm.capture.float_layers import float_layers
 from mlflow_aifsm.capture.non_linearities import lost_non_linearities
 from mlflow_aifsm.capture.onnx_graph import OnnxFile, opened
-from mlflow_aifsm.capture.quantizer import ACTIVATION, BIAS, CONSTANT, WEIGHT, Quantizer
+from mlflow_aifsm.capture.quantizer import ACTIVATION, BIAS, CONSTANT, WEIGHT, Holder, Quantizer
 from mlflow_aifsm.capture.quantizers import OUTPUT_SCALE, read
 from mlflow_aifsm.capture.weight_codes import weight_codes
 from mlflow_aifsm.facts import Fact, Finding, Json, measured, not_applicable
@@ -25,18 +22,6 @@ MIXED = "mixed"
 
 PLURALS = {WEIGHT: "weights", ACTIVATION: "activations", BIAS: "bias", CONSTANT: "constants"}
 """How texts and data name each kind of quantized tensor."""
-
-
-class Holder(Protocol):
-    """What holds quantizers: a file, or a module in memory, which has no nodes."""
-
-    @property
-    def source(self) -> str:
-        """How facts name it."""
-
-    @property
-    def nodes(self) -> tuple[NodeProto, ...]:
-        """Its nodes."""
 
 
 def facts(
@@ -55,9 +40,8 @@ def facts(
     """
     file, before = opened(source), None if against is None else opened(against)
     found = read(file) if rows is None else rows
-    return [
-        *of_rows(file, found), *float_layers(file, found), lost_non_linearities(file, before, found), weight_codes(file, before, found)
-    ]  # fmt: skip
+    beside = (lost_non_linearities(file, before, found), weight_codes(file, before, found))
+    return [*of_rows(file, found), *float_layers(file, found), *beside]
 
 
 def of_rows(file: Holder, rows: tuple[Quantizer, ...]) -> list[Fact]:

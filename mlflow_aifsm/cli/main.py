@@ -68,6 +68,8 @@ def main() -> None:
     """Entry point of the console script: an error is one line on stderr, and its kind is the exit code."""
     # a server that is not there is said within seconds, not after MLflow's default of minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    # bars of downloads that take no time would stand between the lines that are for the reader
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         group.main(standalone_mode=False)
     except AifsmError as error:

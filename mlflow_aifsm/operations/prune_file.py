@@ -23,7 +23,9 @@ from mlflow_aifsm.operations.steps import Step
 from mlflow_aifsm.recording import Recording
 
 CALL = "pruning.call"
-REMEDY = "prune the PyTorch module before it is frozen"
+REMEDY = "prune the PyTorch module before it is frozen; MLflow keeps its layers with serialization_format='pickle'"
+MANY = 3
+"""Entries that a cell prints of an argument that differs by tensor."""
 
 
 def check(path: Path, config: Pruning, given: Given) -> None:
@@ -74,5 +76,10 @@ def prune(log: Recording, path: Path, config: Pruning, number: int) -> tuple[Pat
 
 
 def shown(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments as the cell prints them: lists of tensors by their number."""
-    return {name: f"{len(value)} weights" if isinstance(value, list) else value for name, value in arguments.items()}
+    """Arguments as the cell prints them: lists of tensors, and numbers by tensor, by how many there are."""
+    return {name: _brief(name, value) for name, value in arguments.items()}
+
+
+def _brief(name: str, value: Any) -> Any:
+    listed = isinstance(value, dict) and len(value) > MANY
+    return f"{len(value)} weights" if name == "tensors" or listed else value

@@ -10,7 +10,7 @@ from mlflow_aifsm.record import Record
 PRUNING = ("pruning.framework", "pruning.packages", "pruning.criteria", "pruning.call", "pruning.recovery")
 QUANTIZATION = ("quantization.framework", "quantization.packages", "quantization.call", "calibration.method")
 TRAINING = {
-    "recovery.qat": "no training step ran in this operation: the model was quantized after training",
+    "recovery.qat": "no step with fake quantizers ran in this operation: the model was quantized after training",
     "recovery.learned": "no scale was trained in this operation",
 }
 

@@ -18,7 +18,7 @@ def text(done: FineTuned, tuning: FineTuning, data: Samples | None) -> str:
         tuning: What was asked for.
         data: The data it names; None where it names none.
     """
-    name = getattr(tuning.train, "__qualname__", type(tuning.train).__name__)
+    name = getattr(tuning.train, "__name__", type(tuning.train).__name__)
     epochs = f"{tuning.epochs} epoch{'' if tuning.epochs == 1 else 's'}" if tuning.epochs else "epochs not told"
     read = f"on {data.describe()}" if data is not None else "data not told"
     return f"fine-tuned by {name}: {epochs}, {read}, {_optimizers(done)}, seed {done.seed}"

@@ -26,6 +26,7 @@ from mlflow_aifsm.capture.activations import activations
 from mlflow_aifsm.capture.quantizer import ACTIVATION, Quantizer
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Finding, Json, captured
+from mlflow_aifsm.operations.onnxruntime_methods import asked_of_onnxruntime
 from mlflow_aifsm.operations.outcome import Outcome, Rows, Task, uncorrected
 from mlflow_aifsm.operations.quantization import NNCF, ORT
 from mlflow_aifsm.progress import progress
@@ -34,19 +35,6 @@ from mlflow_aifsm.verification.session import OnnxSession
 
 NNCF_PACKAGES = ("nncf", "onnx", "onnxruntime")
 ORT_PACKAGES = ("onnxruntime", "onnx")
-
-METHODS = {
-    "MinMax": ("min_max", "Minimum and maximum value seen during calibration"),
-    "Entropy": ("entropy", "Entropy (KL divergence), as asked of ONNX Runtime"),
-    "Percentile": ("percentile", "Percentile of the distribution of absolute values"),
-    "Distribution": ("distribution", "Distribution (for 8-bit floating point), as asked of ONNX Runtime"),
-}
-"""Calibration methods of ONNX Runtime: the log's word, and its phrase."""
-AVERAGED = {
-    False: ("mean_min_max", "Mean over samples of each sample's minimum and maximum"),
-    True: ("moving_average", "Moving average of the minimum and maximum seen during calibration"),
-}
-"""What its ``CalibMovingAverage`` makes of minimum and maximum, without and with ``CalibMaxIntermediateOutputs``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,17 +185,6 @@ def _calibration(task: Task, seen: Seen, words: str, short: str, done: Quantized
     )
     found = replace(fact, findings=(*fact.findings, *counted.findings))
     return (found, clip_fact(counted.estimates, source)) if counted.estimates else (found,)
-
-
-def asked_of_onnxruntime(done: Quantized) -> tuple[str, str]:
-    """The method that ONNX Runtime was asked for, in the log's word and in a phrase."""
-    asked = str(done.arguments["calibrate_method"])
-    short, words = METHODS.get(asked, (asked.lower(), asked))
-    given: Mapping[str, Json] = done.arguments.get("extra_options") or {}
-    options = {name: value for name, value in given.items() if name.startswith("Calib")}
-    if short == "min_max" and options.get("CalibMovingAverage"):
-        short, words = AVERAGED[bool(options.get("CalibMaxIntermediateOutputs"))]
-    return short, words + (f", with {', '.join(f'{name}={value}' for name, value in options.items())}" if options else "")
 
 
 def _while_nncf_read(done: Quantized, collected: Collected, method: str) -> _Counted:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from mlflow_aifsm.backends.torch_batches import evaluation
 from mlflow_aifsm.operations.sources import as_function
+from mlflow_aifsm.progress import progress
 from mlflow_aifsm.samples import Batch, Samples
 from mlflow_aifsm.verification.criterion import Verification
 from mlflow_aifsm.verification.outputs import named, reference_run
-from mlflow_aifsm.verification.session import OnnxSession, Session
+from mlflow_aifsm.verification.session import OnnxSession, Run, Session
 from mlflow_aifsm.verification.tally import Tally
 
+HELD = 256 * 2**20
+"""Bytes of the first model's outputs that are held between steps; what lies beyond is computed again."""
 NOTE = "Metrics of single steps were measured on the verification data; no step was chosen by them."
 
 
@@ -44,6 +49,8 @@ class Watch:
 
     def __init__(self, dense: Path, example: Any, verification: Verification) -> None:
         self._dense, self._example = dense, example
+        self._like, self._free = OnnxSession(dense), HELD
+        self._held: dict[bytes, Batch] = {}
         self._asked = replace(verification, outputs=None, runtime="", slices=None, latency=False)
 
     def judge(self, module: nn.Module) -> tuple[str, float]:
@@ -57,14 +64,30 @@ class Watch:
         Raises:
             InputError: If the data do not fit the model.
         """
-        like = OnnxSession(self._dense)
-        with evaluation(module):
-            session = _ModuleSession(module, self._example, like)
-            tally = Tally(session, reference_run(self._dense, session), self._asked)
-            names = [spec.name for spec in session.inputs]
-            for batch, labels in Samples.of(self._asked.described).batches(self._asked.batch_size, names, session.ranks):
+        session = _ModuleSession(module, self._example, self._like)
+        tally = Tally(session, self._remembered(reference_run(self._dense, session)), self._asked)
+        names, samples = [spec.name for spec in session.inputs], Samples.of(self._asked.described)
+        with evaluation(module), progress("judging the step") as shown:
+            for batch, labels in samples.batches(self._asked.batch_size, names, session.ranks):
                 tally.add(session.fit(batch), labels)
+                if shown is not None:
+                    shown(tally.done, samples.expected)
         return _worth(tally.close(), self._asked)
+
+    def _remembered(self, run: Run) -> Run:
+        """``run`` of the first model, whose outputs are the same at every step; by content, as a loader may shuffle."""
+
+        def remembered(batch: Batch) -> Batch:
+            key = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in batch.values())).digest()
+            if key in self._held:
+                return self._held[key]
+            outputs = run(batch)
+            self._free -= sum(array.nbytes for array in outputs.values())
+            if self._free >= 0:
+                self._held[key] = outputs
+            return outputs
+
+        return remembered
 
 
 def _worth(numbers: Mapping[str, Any], asked: Verification) -> tuple[str, float]:

@@ -63,6 +63,8 @@ class Role(StrEnum):
 
 def visible(text: str) -> str:
     """``text`` with every control, format, surrogate and line-separator code point spelled as an escape, line breaks kept."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(_spelled(char) if _hidden(char) else char for char in text.replace("\r\n", "\n"))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 
 from mlflow_aifsm.report.blocks import Cell, Notice, Paragraph, Role, Row, Table, Text, Tone, spans
 from mlflow_aifsm.report.docx_text import (
@@ -84,8 +86,14 @@ def _strong(cell: Cell) -> Cell:
     return Cell(tuple(replace(line, spans=tuple(Text(span.text, Tone.STRONG) for span in line.spans)) for line in lines))
 
 
+@cache
+def _wide(width: int) -> Element:
+    return w("tcPr", w("tcW", w=width, type="dxa"))
+
+
 def _cell(cell: Cell, width: int, frame: Frame, *properties: Element, keep: bool = False) -> Element:
-    made = w("tc", w("tcPr", w("tcW", w=width, type="dxa"), *properties))
+    made = w("tc", deepcopy(_wide(width)))
+    made[0].extend(properties)
     for part in cell.blocks:
         made.extend(
             notice(part, frame) if isinstance(part, Notice) else [paragraph(part, frame, *([w("keepNext")] if keep else []))]

@@ -62,6 +62,8 @@ def data(made: Document) -> Json:
 
 def shown(text: str) -> str:
     """``text`` with every character that has no glyph spelled as an escape: PDF/A wants one for each."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(char if _has_glyph(char) else char.encode("unicode_escape").decode("ascii") for char in text)
 
 

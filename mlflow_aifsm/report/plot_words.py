@@ -57,7 +57,7 @@ def _cut(text: str, width: int, head: float) -> str:
 
 def columns(text: str) -> int:
     """Width of ``text`` in columns of a terminal: wide characters, as Chinese and Japanese have them, take two."""
-    return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+    return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 
 def _begin(text: str, width: int) -> str:

@@ -100,6 +100,8 @@ def test_quantizers_of_a_module_are_captured_and_it_is_said_that_there_is_no_fil
     assert record.entries["aifsm.recovery.partial"].reason.endswith("0 of 4 weights in float")
     assert record.input_sha256 == before
     assert any(note.startswith("No file was delivered by this call") for note in record.notes)
+    beside = {fact.name: fact.reason for fact in record.entries["aifsm.ptq.additional"].beside}
+    assert beside["runtime.integer_operators"] == "no file was delivered by this call"
     assert record.entries["aifsm.calibration.method"].value.data["sha256"] == Samples.of(np.concatenate(images(4))).digest
     assert made(tensors(1)[0]).shape == (1, 10)
 
@@ -139,7 +141,8 @@ def test_pruning_is_told_by_its_mode_and_its_zeros_are_counted() -> None:
         nncf.prune(net(), nncf.PruneMode.UNSTRUCTURED_MAGNITUDE_GLOBAL, ratio=0.5, examples_inputs=tensors(1)[0])
     record = the_log(run.info.run_id)
     assert record.entries["aifsm.pruning.criteria"].value.brief == "weight_magnitude_global"
-    assert record.entries["aifsm.pruning.patterns"].value.brief == "element"
+    patterns = record.entries["aifsm.pruning.patterns"].value
+    assert (patterns.brief, patterns.text.partition("; ")[2]) == ("element", "with the masks, 1,928 of 3,856 weights are zero")
     assert mlflow.get_run(run.info.run_id).data.metrics["aifsm.zeros"] == pytest.approx(0.5, abs=0.001)
     assert "mode='unstructured_magnitude_global', ratio=0.5" in record.entries["aifsm.pruning.additional"].value.text
     assert record.entries["aifsm.ptq.framework"].state is State.NOT_APPLICABLE

@@ -13,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 import mlflow_aifsm as aifsm
 from mlflow_aifsm.audit import exit_code
 from mlflow_aifsm.audit import read as audited
+from mlflow_aifsm.autologging import wrapping
+from mlflow_aifsm.autologging.table import BUILT_IN
 from mlflow_aifsm.facts import State
 from mlflow_aifsm.samples import Samples
 from tests.autolog.recorded import artifact, fed, graph, images, recording, the_log
@@ -146,3 +148,20 @@ def test_a_precision_that_was_asked_for_all_layers_and_is_not_there_is_a_finding
         nncf.compress_weights(graph(), mode=nncf.CompressWeightsMode.INT4_SYM, group_size=16, all_layers=True)
     (finding,) = the_log(run.info.run_id).entries["aifsm.ptq.precision"].findings
     assert (finding.code, finding.asked) == ("asked_not_found", "weights int4 (mode int4_sym)")
+
+
+def test_a_model_of_a_framework_that_cannot_be_read_is_told_and_not_measured() -> None:
+    class Elsewhere:
+        """A model of another framework, which is not installed here."""
+
+    def work(model: object, calibration_dataset: object, *, subset_size: int = 300) -> object:
+        del calibration_dataset, subset_size
+        return model
+
+    function = wrapping.wrapped(next(row for row in BUILT_IN if row.function == "nncf.quantize"), work)
+    with recording(), mlflow.start_run() as run:
+        function(Elsewhere(), [], subset_size=8)
+    entries = the_log(run.info.run_id).entries
+    assert entries["aifsm.ptq.precision"].state is State.NOT_RECORDED
+    assert entries["aifsm.ptq.precision"].reason.endswith("Elsewhere, which cannot be read here")
+    assert entries["aifsm.ptq.additional"].value.data["arguments"] == {"subset_size": 8}
