@@ -160,7 +160,7 @@ def opened(model: Any, verified_model: str | None) -> FloatModel:
     if isinstance(model, str | Path) and Path(model).is_file():
         return FloatModel(Path(model), file_set(Path(model)), verified)
     expected = "the result of freeze, the path or URI of a model, an onnx.ModelProto, or a PyTorch module"
-    raise InputError("cannot quantize this model", got=repr(model)[:80], expected=expected)
+    raise InputError("cannot optimize this model", got=repr(model)[:80], expected=expected)
 
 
 def _from_result(result: Result, verified: VerifiedModel | None) -> FloatModel:

@@ -66,9 +66,8 @@ def ratio(what: str, mine: Callable[[], object], bound: float) -> None:
 
 def main() -> None:
     """All figures, about two minutes."""
-    print(
-        f"{'median of ' + str(TURNS) + ', beside import mlflow':48} {'ratio':>7} {'at most':>8}  {'':7} {'ours':>9} {'import':>9}"
-    )
+    head = f"median of {TURNS}, beside import mlflow"
+    print(f"{head:48} {'ratio':>7} {'at most':>8}  {'':7} {'ours':>9} {'import':>9}")
     made = {"1,000 quantizers": of_quantizers(1_000), "1,000 quantizers, all tables and plots": evidence(names(1_000))}
     for about, log in made.items():
         for name, bound in BOUNDS.items():

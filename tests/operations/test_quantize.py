@@ -132,7 +132,7 @@ def test_a_model_is_taken_however_it_is_named(digits: Digits, frozen: aifsm.Resu
 
 
 def test_what_cannot_be_quantized_is_refused_before_a_run_starts(digits: Digits, experiment: str) -> None:
-    with pytest.raises(InputError, match="cannot quantize this model"):
+    with pytest.raises(InputError, match="cannot optimize this model"):
         aifsm.quantize(digits.images, digits.images)
     with pytest.raises(InputError, match="cannot do this"):
         aifsm.quantize(digits.model, digits.images, aifsm.Static(granularity="group"))
