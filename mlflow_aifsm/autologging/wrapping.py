@@ -111,13 +111,18 @@ class _Log:
     def failed(self, error: BaseException) -> None:
         """Logs that the call failed; the exception is the caller's, and goes on."""
         try:
-            if self._recorder is not None:
-                self._recorder.close()
-            if self._opened is not None and self._log is not None:
-                self._log.called(self._row.function, *self._call.settings(()))
-            self._close(error)
+            try:
+                self._tell_call()
+            finally:
+                self._close(error)
         except Exception as second:  # noqa: BLE001
             _logger.warning("%s: its failure was not recorded: %s: %s", self._row.function, type(second).__name__, second)
+
+    def _tell_call(self) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
+        if self._opened is not None and self._log is not None:
+            self._log.called(self._row.function, *self._call.settings(()))
 
     def _abandon(self, error: Exception) -> None:
         """Ends a log that cannot be made: it says so."""

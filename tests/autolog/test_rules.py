@@ -70,7 +70,7 @@ def test_an_exception_goes_on_and_the_log_has_failed() -> None:
         assert raised.value is error
     record = the_log(run.info.run_id)
     assert record.failure == "KeyError: 'mine'"
-    assert record.entries["aifsm.ptq.additional"].value.data["arguments"] == {"value": "builtins.KeyError"}
+    assert record.entries["aifsm.ptq.additional"].value.data["arguments"] == {"value": "KeyError"}
     assert mlflow.get_run(run.info.run_id).data.tags["aifsm.optimization.status"] == "failed"
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from mlflow_aifsm.cli.main import group
 from mlflow_aifsm.codec import structure
+from mlflow_aifsm.report.schema import schema
 from mlflow_aifsm.template import LOGS, Template, load
 
 
@@ -59,3 +60,11 @@ def test_as_json_both_documents_are_read_back_whole() -> None:
     content = json.loads(printed("--json"))
     assert [structure(document, Template, "template") for document in content] == [load(log) for log in LOGS]
     assert [document["log"] for document in json.loads(printed("--log", "optimization", "--json"))] == ["optimization"]
+
+
+def test_the_schema_is_printed_as_it_is_published() -> None:
+    assert json.loads(printed("--schema")) == schema()
+
+
+def test_a_file_without_an_export_is_a_usage_error() -> None:
+    assert CliRunner().invoke(group, ["templates", "-o", "company.docx"]).exit_code == 2
