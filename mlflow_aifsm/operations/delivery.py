@@ -69,7 +69,7 @@ def deliver(log: Recording, start: Start, made: Made, dense: Path, pruned: Seque
     log.add(captured("size.ratio", f"{after / before:.2f} of {before:,} bytes", after / before, source="both files"))
     if pruned and made.quantized:
         log.add(*_workload(made.path, dense))
-    log.add(*(_pruning(log, made.float_path, pruned, done) if pruned else earlier or rows.not_pruned(log.facts)))
+    log.add(*(_pruning(log, made.float_path, dense, pruned, done) if pruned else earlier or rows.not_pruned(log.facts)))
     log.add(*(_quantization(log, made.quantized) if made.quantized else rows.not_quantized(log.facts)))
     log.add(*steps.calls(done))
     if len(done) > ONE or parent is not None:
@@ -90,8 +90,8 @@ def verify(log: Recording, dense: Path, verification: Verification, made: Made) 
         _compare_layers(log, made.float_path, verification)
 
 
-def _pruning(log: Recording, path: Path, pruned: Sequence[Pruned], done: Sequence[Step]) -> list[Fact]:
-    found = [looked_up(path, one, pruned[number + 1 :]) for number, one in enumerate(pruned)]
+def _pruning(log: Recording, path: Path, dense: Path, pruned: Sequence[Pruned], done: Sequence[Step]) -> list[Fact]:
+    found = [looked_up(path, dense, one, pruned[:number], pruned[number + 1 :]) for number, one in enumerate(pruned)]
     log.note(*(note for one in found for note in one.notes))
     return [*pruned_facts.pruning_facts(pruned, done, found), *pruned_facts.with_findings(log.facts, found)]
 

@@ -19,6 +19,7 @@ from mlflow_aifsm.hooks.context import record_conversion
 from mlflow_aifsm.lineage import Relation, VerifiedModel
 from mlflow_aifsm.operations import adopted, sources
 from mlflow_aifsm.operations.configs import BATCH, Onnx, Pt2
+from mlflow_aifsm.operations.generators import kept
 from mlflow_aifsm.operations.sources import SourceModel
 from mlflow_aifsm.recording import Recording
 from mlflow_aifsm.result import Result
@@ -28,6 +29,7 @@ PACKAGES = {"pt2": ("torch",), "torchscript": ("torch", "onnx"), "dynamo": ("tor
 """What each exporter depends on directly."""
 
 
+@kept()
 def freeze(
     model: Any,
     example_inputs: Any = None,

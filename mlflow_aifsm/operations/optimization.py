@@ -15,6 +15,7 @@ from mlflow_aifsm.facts import captured
 from mlflow_aifsm.hooks.context import record_optimization
 from mlflow_aifsm.operations import delivery, float_model, prune_file, quantize_step, support
 from mlflow_aifsm.operations.delivery import Made
+from mlflow_aifsm.operations.generators import kept
 from mlflow_aifsm.operations.pruned import Pruned
 from mlflow_aifsm.operations.pruning import FineTuning, Given, Magnitude, Pruning
 from mlflow_aifsm.operations.quantization import Quantization, Static
@@ -62,14 +63,15 @@ class Optimization:
             InputError: If config and model do not fit, or the model is quantized by now.
         """
         asked, given = config or Magnitude(), Given.of(data, loss, fine_tune)
-        self._next("prune")
+        self._check_float("prune")
         if self._path is None:
             self._module().prune(asked, given)
-            return
-        prune_file.check(self._path, asked, given)
-        self._path, pruned, step = prune_file.prune(self.log, self._path, asked, self._number)
-        self._pruned.append(pruned)
-        self._steps.append(step)
+        else:
+            prune_file.check(self._path, asked, given)
+            self._path, pruned, step = prune_file.prune(self.log, self._path, asked, self._number + 1)
+            self._pruned.append(pruned)
+            self._steps.append(step)
+        self._number += 1
 
     def fine_tune(self, train: Any) -> None:
         """Trains the pruned module with its masks in force.
@@ -80,7 +82,7 @@ class Optimization:
         Raises:
             InputError: If no module was pruned before, the model is frozen by now, or pruned weights came back.
         """
-        self._next("fine_tune")
+        self._check_float("fine_tune")
         tuning = FineTuning.of(train)
         if self._work is None or tuning is None or self._path is not None:
             got = "a frozen file" if self._path is not None else "a module that nothing was pruned in"
@@ -88,7 +90,9 @@ class Optimization:
                 "fine_tune wins back what pruning cost", got=got, expected="a pruned PyTorch module before its freeze"
             )
         self._module().fine_tune(tuning)
+        self._number += 1
 
+    @kept()
     def quantize(self, data: Any = None, config: Quantization | None = None) -> None:
         """Quantizes the model after what was done so far; a module is frozen before. See ``mlflow_aifsm.quantize``.
 
@@ -97,17 +101,18 @@ class Optimization:
             OptimizationError: If the tool refuses.
         """
         asked = config or Static()
-        self._next("quantize")
+        self._check_float("quantize")
         support.check(asked)
         support.check_data(asked, given=data is not None)
-        path = self._frozen()
+        path = self._frozen(self._number + 1)
         support.check_model(path, asked)
         done, call = quantize_step.quantized(self.log, path, None if data is None else Samples.of(data), asked)
         self._made = Made(done, path)
-        self._steps.append(
-            Step("quantize", quantize_step.told(asked), self._number, set_digest(file_set(done.quantized.path)), call)
-        )
+        what, sha256 = quantize_step.told(asked) or call.value.brief, set_digest(file_set(done.quantized.path))
+        self._number += 1
+        self._steps.append(Step("quantize", what, self._number, sha256, call))
 
+    @kept()
     def close(self) -> None:
         """Freezes what is not frozen yet, measures the file and verifies it; the context manager calls it.
 
@@ -116,7 +121,7 @@ class Optimization:
         """
         if not self._number:
             raise InputError("an optimization without a step", expected="prune or quantize in its body")
-        path = self._frozen()
+        path = self._frozen(self._number)
         dense, made = self._dense or path, self._made or Made(None, path)
         delivery.deliver(self.log, self._start, made, dense, self._pruned, self._steps)
         if self._freezing.verification is not None:
@@ -127,12 +132,10 @@ class Optimization:
         """The pruned module; None where no module was pruned."""
         return self._work.module if self._work else None
 
-    def _next(self, what: str) -> None:
-        """Counts a call, which has to come before the quantization."""
+    def _check_float(self, what: str) -> None:
         if self._made is not None:
             remedy = "prune and fine-tune first, quantize once, at the end"
             raise InputError(f"{what} after quantize", got="a quantized model", expected="a float one", remedy=remedy)
-        self._number += 1
 
     def _module(self) -> ModulePruning:
         """The copy of the module that is pruned; what it was before is exported too, for comparison."""
@@ -141,11 +144,11 @@ class Optimization:
 
         if self._work is None:
             self._work, self._dense = begun(self.log, self._start, self._freezing.verification)
-        self._work.number = self._number
+        self._work.number = self._number + 1
         return self._work
 
-    def _frozen(self) -> Path:
-        """The float file; a module becomes one with a Model Conversion Log of its own."""
+    def _frozen(self, number: int) -> Path:
+        """The float file; a module becomes one with a Model Conversion Log of its own, within the call of that ``number``."""
         if self._path is not None:
             return self._path
         where = {**self._freezing.where, "run_id": self.log.place.run_id, "nested": None}
@@ -153,14 +156,14 @@ class Optimization:
         verified = (model.uri or model.id) if model else None
         freezing = replace(self._freezing, example=self._start.example, verified_model=verified, where=where)
         if self._work is None:
-            # by its URI, where it has one, so that the conversion says that it loaded these files
-            return self._taken(freezing.frozen(self._start.origin.uri if self._start.origin else self._start.module))
+            origin = self._start.origin  # by its URI the conversion says that it loaded these files
+            return self._taken(freezing.frozen(origin.uri if origin else self._start.module))
         self._work.finalize()
         made = freezing.frozen(self._work.module, f"pruned, as optimization log {self.log.log_id} tells")
         self._path = float_model.opened(made, None).path
         self._pruned = self._work.pruned
         what = f"frozen to ONNX, Model Conversion Log {made.log_id}"
-        self._steps = [*self._work.steps, Step("freeze", what, self._number, made.record.output_sha256, log_id=made.log_id)]
+        self._steps = [*self._work.steps, Step("freeze", what, number, made.record.output_sha256, log_id=made.log_id)]
         return self._path
 
     def _taken(self, made: Result) -> Path:
@@ -223,7 +226,8 @@ def optimization(
     where: dict[str, Any] = {"responsible": responsible, "run_id": run_id, "nested": nested}
     freezing = Freezing(example_inputs, verified_model, verification, where)
     samples = None if verification is None else Samples.of(verification.described)
-    start = started(model, samples, freezing, live=True)
+    with kept():
+        start = started(model, samples, freezing, live=True)
     with steps_on(start, freezing, log_id=log_id, registered_model_name=registered_model_name) as opened:
         yield opened
 

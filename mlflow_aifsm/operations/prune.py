@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_aifsm.operations import prune_file
+from mlflow_aifsm.operations.generators import kept
 from mlflow_aifsm.operations.optimization import steps_on
 from mlflow_aifsm.operations.pruning import Given, Magnitude, Pruning
 from mlflow_aifsm.operations.start import Freezing, Start, started
@@ -70,8 +71,9 @@ def prune(
     asked, given = config or Magnitude(), Given.of(data, loss, fine_tune)
     where: dict[str, Any] = {"responsible": responsible, "run_id": run_id, "nested": nested}
     freezing = Freezing(example_inputs, verified_model, verification, where)
-    start = started(model, _examples(given, verification), freezing, live=True)
-    _check(start, asked, given)
+    with kept():
+        start = started(model, _examples(given, verification), freezing, live=True)
+        _check(start, asked, given)
     with steps_on(start, freezing, log_id=log_id, registered_model_name=registered_model_name) as steps:
         steps.prune(asked, data=given.samples, loss=loss, fine_tune=given.tuning)
     return steps.result

@@ -23,6 +23,7 @@ from mlflow_aifsm.facts import Fact, Json
 from mlflow_aifsm.operations import sources, tuned
 from mlflow_aifsm.operations.configs import BATCH, Onnx
 from mlflow_aifsm.operations.freeze import exported_file
+from mlflow_aifsm.operations.generators import kept
 from mlflow_aifsm.operations.prune_file import CALL, shown
 from mlflow_aifsm.operations.pruned import Pruned
 from mlflow_aifsm.operations.pruning import FineTuning, Given, Gradient, Pruning
@@ -122,10 +123,12 @@ class ModulePruning:
         first = len(self.steps)
         for share in config.shares:
             applied.append(self._applied(config, layers, share, given))
-            self._add("prune", f"{applied[-1].amount:.1%} of the weights of {len(layers)} layers pruned")
+            where = f"{len(layers)} layer{'' if len(layers) == 1 else 's'}"
+            self._add("prune", f"{applied[-1].amount:.1%} of the weights of {where} pruned")
             self._recover(config, given)
         self.steps[first] = replace(self.steps[first], call=self._call(config, applied))
-        self.pruned.append(Pruned(config, tuple(applied), _framework(applied[-1]), ("torch", "numpy"), scores))
+        read = self._told(config, given)
+        self.pruned.append(Pruned(config, tuple(applied), _framework(applied[-1]), ("torch", "numpy"), scores, read))
         if shared := [f"{layer.tensor} = {', '.join(layer.shared)}" for layer in layers if layer.shared]:
             self._log.note(f"Shared weights were pruned once, and all layers that use them: {'; '.join(shared)}.")
         if emptied := applied[-1].emptied:
@@ -155,12 +158,27 @@ class ModulePruning:
         """
         torch_prune.finalize(self.module)
 
+    def _told(self, config: Pruning, given: Given) -> str:
+        """Lists the data that scores and statistics were taken on; returns what the scores come from, one phrase."""
+        if given.samples is None or not (isinstance(config, Gradient) or config.batch_norm_adaptation):
+            return ""
+        samples, context = given.samples, "training" if isinstance(config, Gradient) else "calibration"
+        with kept():
+            self._log.data(samples.name, samples.digest, context, samples.sample_digests)
+            described = samples.describe()
+        loss = " ".join(str(getattr(given.loss, "__name__", type(given.loss).__name__)).split())
+        return (
+            f"of {loss} on {described}, averaged over batches of {torch_scores.BATCH}" if isinstance(config, Gradient) else ""
+        )
+
+    @kept()
     def _read(self, tuning: FineTuning) -> Samples | None:
         """The data of a training, digested once however often it trains."""
         if tuning.data is None:
             return None
         return self._data.setdefault(id(tuning.data), Samples.of(tuning.data))
 
+    @kept()
     def _applied(self, config: Pruning, layers: tuple[Prunable, ...], share: float, given: Given) -> Applied:
         if isinstance(config, Gradient) and given.samples is not None and given.loss is not None:
             times = config.score == "weight_gradient"

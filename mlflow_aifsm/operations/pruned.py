@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlflow_aifsm.backends.pruned import Applied
+from mlflow_aifsm.capture.layer_names import WEIGHT
 from mlflow_aifsm.capture.layer_weights import layer_weights
 from mlflow_aifsm.capture.onnx_graph import opened
 from mlflow_aifsm.capture.patterns import N_OF_M, Array, Pattern, as_matrix, tiled
@@ -35,6 +36,7 @@ class Pruned:
         packages: Packages it depends on directly.
         scores: Scores of the parent's weights by tensor name, output channels first, where the masks follow from them alone:
             one step, by magnitude, of weights that nothing had changed.
+        read: Data that the scores come from, and the loss; empty where they come from the weights alone.
     """
 
     config: Pruning
@@ -42,6 +44,7 @@ class Pruned:
     framework: str
     packages: tuple[str, ...]
     scores: Mapping[str, Scores] | None = None
+    read: str = ""
 
     @property
     def masks(self) -> Mapping[str, Array]:
@@ -64,79 +67,135 @@ class Found:
     notes: tuple[str, ...]
 
 
-def looked_up(path: Path, pruned: Pruned, later: Sequence[Pruned] = ()) -> Found:
+def looked_up(path: Path, dense: Path, pruned: Pruned, earlier: Sequence[Pruned] = (), later: Sequence[Pruned] = ()) -> Found:
     """Reads the zeros of the pruned layers back from the float file.
 
     Args:
         path: The frozen file, not quantized.
+        dense: The file as it was before the first step: its zeros are nobody's work here.
         pruned: What was done.
+        earlier: Calls that pruned before it.
         later: Calls that pruned after it: of layers that they pruned further the zeros do not tell who made them.
 
     Raises:
-        InputError: If the file cannot be read.
+        InputError: If a file cannot be read.
     """
     if further := sorted({name for one in later for name in one.masks} & pruned.masks.keys()):
         note = f"Layers that a later call pruned further were not looked up for the earlier one: {_listed(further)}."
         return Found("", (), (note,))
-    file = opened(path)
-    held = {weight.tensor: weight for weight in layer_weights(file) if weight.quantizer is None}
-    zeros = {name: held[name].zero(file) for name in pruned.masks if name in held}
+    zeros, before = _zeros(path), _zeros(dense)
     lost = [name for name in pruned.masks if name not in zeros]
+    layers = {
+        name: _Layer.of(zeros[name], mask, before.get(name), earlier, name)
+        for name, mask in pruned.masks.items()
+        if name in zeros
+    }
+    findings = [*_back(layers), *_pattern(layers, pruned.config.tiles)]
+    threshold = ""
+    # what a threshold over all layers did cannot be judged on some of them
+    if not lost or pruned.config.scope == "local":
+        threshold, wrong = _threshold(layers, pruned)
+        findings += [*_amount(layers, pruned.config), *wrong]
     note = f"Pruned weights that the file does not hold under their names; their zeros were not looked up: {_listed(lost)}."
-    findings = (*_amount(zeros, pruned), *_pattern(zeros, pruned.config.tiles))
-    threshold, wrong = _threshold(zeros, pruned)
-    return Found(threshold, (*findings, *wrong), (note,) if lost else ())
+    return Found(threshold, tuple(findings), (note,) if lost else ())
 
 
-def _amount(zeros: Mapping[str, Mask], pruned: Pruned) -> Iterator[Finding]:
-    total = sum(zero.size for zero in zeros.values())
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """Zeros of one weight, output channels first.
+
+    Attributes:
+        zero: Those of the file.
+        pruned: Those that the masks asked for.
+        others: Those that were zero before: in the first model, or by an earlier call.
+    """
+
+    zero: Mask
+    pruned: Mask
+    others: Mask
+
+    @staticmethod
+    def of(zero: Mask, mask: Array, before: Mask | None, earlier: Sequence[Pruned], name: str) -> _Layer:
+        others = np.zeros_like(zero) if before is None or before.shape != zero.shape else before.copy()
+        for one in earlier:
+            others |= ~one.masks[name] if name in one.masks else False
+        return _Layer(zero, ~np.asarray(mask, bool), others)
+
+
+def _zeros(path: Path) -> dict[str, Mask]:
+    """Zeros of the float weights by tensor, and by the module they come from where the exporter gave them another name."""
+    file = opened(path)
+    held = [weight for weight in layer_weights(file) if weight.quantizer is None]
+    named = {f"{weight.module}{WEIGHT}": weight for weight in held if weight.module}
+    return {name: weight.zero(file) for name, weight in {**named, **{weight.tensor: weight for weight in held}}.items()}
+
+
+def _back(layers: Mapping[str, _Layer]) -> Iterator[Finding]:
+    broken = {name: int(np.count_nonzero(layer.pruned & ~layer.zero)) for name, layer in layers.items()}
+    if found := [f"{count:,} in {name}" for name, count in broken.items() if count]:
+        effect = "weights that were pruned are back, and nothing says why"
+        yield Finding("zeros_lost", "", "the zeros of the masks", f"not zero: {_listed(found)}", effect)
+
+
+def _amount(layers: Mapping[str, _Layer], config: Pruning) -> Iterator[Finding]:
+    total = sum(layer.zero.size for layer in layers.values())
     if not total:
         return
-    share = sum(int(np.count_nonzero(zero)) for zero in zeros.values()) / total
-    if abs(share - pruned.config.share) > _tolerance(zeros, pruned.config):
-        asked, effect = f"{pruned.config.share:.1%} of the chosen layers", "the model is not as sparse as was asked for"
-        yield Finding("amount_not_held", "", asked, f"{share:.1%} of their {total:,} weights are zero", effect)
+    every = sum(int(np.count_nonzero(layer.zero)) for layer in layers.values()) / total
+    own = sum(int(np.count_nonzero(layer.zero & ~(layer.others & ~layer.pruned))) for layer in layers.values()) / total
+    tolerance, asked = _tolerance(layers, config), f"{config.share:.1%} of the chosen layers"
+    if every < config.share - tolerance:
+        effect = "the model is not as sparse as was asked for"
+        yield Finding("amount_not_held", "", asked, f"{every:.1%} of their {total:,} weights are zero", effect)
+    elif own > config.share + tolerance:
+        effect = "more weights are gone than were asked for"
+        yield Finding("amount_not_held", "", asked, f"{own:.1%} of their {total:,} weights became zero", effect)
 
 
-def _tolerance(zeros: Mapping[str, Mask], config: Pruning) -> float:
-    """What whole tiles leave of an amount: half a tile of each threshold; what fills no group, for n:m."""
-    total = sum(zero.size for zero in zeros.values())
-    matrices = [as_matrix(zero).shape for zero in zeros.values()]
+def _tolerance(layers: Mapping[str, _Layer], config: Pruning) -> float:
+    """What whole tiles leave of an amount: a tile of each threshold; what fills no group, for n:m."""
+    total = sum(layer.zero.size for layer in layers.values())
+    matrices = [as_matrix(layer.zero).shape for layer in layers.values()]
     if config.tiles.kind == N_OF_M:
         return float(sum(rows * (columns % config.tiles.columns) for rows, columns in matrices) / total)
     sizes = [int(np.prod(config.tiles.shape((rows, columns)))) for rows, columns in matrices]
     return float((sum(sizes) if config.scope == "local" else max(sizes)) / total)
 
 
-def _pattern(zeros: Mapping[str, Mask], asked: Pattern) -> Iterator[Finding]:
-    broken = [name for name, zero in zeros.items() if zero.any() and not holds(zero, asked)]
+def _pattern(layers: Mapping[str, _Layer], asked: Pattern) -> Iterator[Finding]:
+    """Zeros that nobody explains count as the pruning's; those that were there before do not."""
+    made = {name: layer.zero & (layer.pruned | ~layer.others) for name, layer in layers.items()}
+    broken = [name for name, zero in made.items() if zero.any() and not holds(zero, asked)]
     if broken:
-        seen = common_pattern([zeros[name] for name in broken])
+        seen = common_pattern([made[name] for name in broken])
         effect = "a runtime that relies on the pattern cannot skip what is zero"
         yield Finding("pattern_not_held", "", asked.definition, f"{seen.definition}, in {_listed(broken)}", effect)
 
 
-def _threshold(zeros: Mapping[str, Mask], pruned: Pruned) -> tuple[str, tuple[Finding, ...]]:
+def _threshold(layers: Mapping[str, _Layer], pruned: Pruned) -> tuple[str, tuple[Finding, ...]]:
     """Whether every pruned tile scores less than every kept one, by the parent's weights."""
-    if pruned.scores is None or not zeros:
+    if pruned.scores is None or not layers:
         return "", ()
     config = pruned.config
-    sides = {name: _sides(pruned.scores[name], zero, config.tiles) for name, zero in zeros.items()}
+    sides = {name: _sides(pruned.scores[name], layer.zero & layer.pruned, config.tiles) for name, layer in layers.items()}
     groups = {name: [side] for name, side in sides.items()} if config.scope == "local" else {"all layers": list(sides.values())}
     limits = {name: (max(low for low, _ in group), min(high for _, high in group)) for name, group in groups.items()}
     broken = [name for name, (low, high) in limits.items() if low > high * (1 + SLACK)]
     if broken:
         low, high = limits[broken[0]]
         measured = f"in {broken[0]} a pruned tile scores {low:.3g}, a kept one {high:.3g}"
-        return "", (
-            Finding("threshold_not_held", "", config.criterion, measured, "other weights are gone than the criterion names"),
-        )
+        effect = "other weights are gone than the criterion names"
+        return "", (Finding("threshold_not_held", "", config.criterion, measured, effect),)
+    return _recomputed(config, limits), ()
+
+
+def _recomputed(config: Pruning, limits: Mapping[str, tuple[float, float]]) -> str:
     if config.tiles.kind == N_OF_M:
-        return "recomputed from the parent's weights: in every group those kept score at least as high as those pruned", ()
-    low, high = (max(low for low, _ in limits.values()), min(high for _, high in limits.values()))
+        return "recomputed from the parent's weights: in every group those kept score at least as high as those pruned"
     if config.scope == "local":
-        return f"recomputed from the parent's weights, layer by layer, for {len(limits)} layers", ()
-    return f"recomputed from the parent's weights: pruned tiles score at most {low:.4g}, kept ones at least {high:.4g}", ()
+        return f"recomputed from the parent's weights, layer by layer, for {len(limits)} layers"
+    low, high = next(iter(limits.values()))
+    return f"recomputed from the parent's weights: pruned tiles score at most {low:.4g}, kept ones at least {high:.4g}"
 
 
 def _sides(scores: Scores, zero: Mask, tiles: Pattern) -> tuple[float, float]:

@@ -61,7 +61,8 @@ def _criterion(pruned: Pruned, found: Found) -> str:
         said = f"local threshold, one for each of {len(limits)} layers, from {limits[0]:.4g} to {limits[-1]:.4g}"
     said += f", after the last of {len(pruned.applied)} steps" if limits and len(pruned.applied) > 1 else ""
     tile = "" if config.tiles.rows == config.tiles.columns == 1 else ", mean over a tile"
-    return f"{config.criterion}{tile}, {said}" + (f" ({found.threshold})" if found.threshold else "")
+    read = f", {pruned.read}" if pruned.read else ""
+    return f"{config.criterion}{tile}{read}, {said}" + (f" ({found.threshold})" if found.threshold else "")
 
 
 def _short(pruned: Pruned) -> str:

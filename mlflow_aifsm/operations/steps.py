@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 
 from mlflow_aifsm.facts import Fact, Json
 
@@ -37,8 +38,11 @@ class Step:
 
     @property
     def measured(self) -> dict[str, Json]:
-        """What was counted, and what the model was worth: ``metric`` and ``value``."""
-        return {**self.numbers, **({"metric": self.worth[0], "value": self.worth[1]} if self.worth else {})}
+        """What was counted, and what the model was worth: ``metric`` and ``value``, None where that is no finite number."""
+        if self.worth is None:
+            return dict(self.numbers)
+        name, value = self.worth
+        return {**self.numbers, "metric": name, "value": value if isfinite(value) else None}
 
 
 def rows(steps: Iterable[Step]) -> list[dict[str, Json]]:

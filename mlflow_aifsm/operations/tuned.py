@@ -6,6 +6,7 @@ from torch import nn
 
 from mlflow_aifsm.backends.fine_tuning import FineTuned
 from mlflow_aifsm.facts import Json
+from mlflow_aifsm.operations.generators import kept
 from mlflow_aifsm.operations.pruning import FineTuning
 from mlflow_aifsm.samples import Samples
 
@@ -18,7 +19,7 @@ def text(done: FineTuned, tuning: FineTuning, data: Samples | None) -> str:
         tuning: What was asked for.
         data: The data it names; None where it names none.
     """
-    name = getattr(tuning.train, "__name__", type(tuning.train).__name__)
+    name = " ".join(str(getattr(tuning.train, "__name__", type(tuning.train).__name__)).split())
     epochs = f"{tuning.epochs} epoch{'' if tuning.epochs == 1 else 's'}" if tuning.epochs else "epochs not told"
     read = f"on {data.describe()}" if data is not None else "data not told"
     return f"fine-tuned by {name}: {epochs}, {read}, {_optimizers(done)}, seed {done.seed}"
@@ -44,6 +45,7 @@ def _optimizers(done: FineTuned) -> str:
     return f"{', '.join(done.optimizers)}, {done.steps} steps, {rate}{settings}"
 
 
+@kept()
 def adapted(module: nn.Module, samples: Samples, count: int) -> str:
     """Adapts the running statistics of batch normalizations with NNCF; returns one phrase.
 

@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from mlflow_aifsm.backends.torch_batches import evaluation
+from mlflow_aifsm.operations.generators import kept
 from mlflow_aifsm.operations.sources import as_function
 from mlflow_aifsm.progress import progress
 from mlflow_aifsm.samples import Batch, Samples
@@ -53,6 +54,7 @@ class Watch:
         self._held: dict[bytes, Batch] = {}
         self._asked = replace(verification, outputs=None, runtime="", slices=None, latency=False)
 
+    @kept()
     def judge(self, module: nn.Module) -> tuple[str, float]:
         """What the module's decisions are worth now.
 

@@ -116,9 +116,7 @@ def _scope(record: Record) -> tuple[Block, ...]:
     given, delivered = (
         code(digest) if digest else strong("not recorded") for digest in (record.input_sha256, record.output_sha256)
     )
-    about = line(
-        "It covers the way from the input with SHA-256", given, "to the delivered model with SHA-256", delivered, "."
-    )
+    about = line("It covers the way from the input with SHA-256", given, "to the delivered model with SHA-256", delivered, ".")
     return Heading(1, "3", Text("Scope")), line(record.template.scope), about
 
 

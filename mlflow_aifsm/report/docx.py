@@ -19,7 +19,8 @@ from markupsafe import Markup
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.record import Evidence
 from mlflow_aifsm.report import docx_form
-from mlflow_aifsm.report.blocks import Document, Logo, visible
+from mlflow_aifsm.report.blocks import Document, Logo
+from mlflow_aifsm.report.characters import visible
 from mlflow_aifsm.report.document import document
 from mlflow_aifsm.report.docx_body import contents, elements, frame, put
 from mlflow_aifsm.report.docx_check import opened

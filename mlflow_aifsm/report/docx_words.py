@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mlflow_aifsm.report.blocks import Block, Cell, Document, Heading, Notice, Row, Table, Text, Tone, visible
+from mlflow_aifsm.report.blocks import Block, Cell, Document, Heading, Notice, Row, Table, Text, Tone
+from mlflow_aifsm.report.characters import visible
 from mlflow_aifsm.report.words import line
 
 Words = Mapping[str, str | Mapping[str, Mapping[str, str]]]

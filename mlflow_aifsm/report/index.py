@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlflow_aifsm.record import Evidence
-from mlflow_aifsm.report.blocks import Badge, visible
+from mlflow_aifsm.report.blocks import Badge
 from mlflow_aifsm.report.cells import DAY
+from mlflow_aifsm.report.characters import visible
 from mlflow_aifsm.report.html import page
 from mlflow_aifsm.report.words import date, status_badge
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from os.path import commonprefix
 
 from mlflow_aifsm.facts import Json
-from mlflow_aifsm.report.blocks import visible
+from mlflow_aifsm.report.characters import visible
 
 Values = Mapping[str, Json]
 """One row of a table: values by column name."""

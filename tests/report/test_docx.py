@@ -22,7 +22,7 @@ from lxml import etree
 
 from mlflow_aifsm.record import Evidence
 from mlflow_aifsm.report import docx
-from mlflow_aifsm.report.blocks import visible
+from mlflow_aifsm.report.characters import visible
 from mlflow_aifsm.report.plots import plots
 from tests.conftest import REPOSITORY
 from tests.report import hostile, plotted, samples

@@ -11,7 +11,7 @@ from mlflow_aifsm.facts import State
 from mlflow_aifsm.fill import RESIDUE
 from mlflow_aifsm.record import Evidence
 from mlflow_aifsm.report import formats, html
-from mlflow_aifsm.report.blocks import visible
+from mlflow_aifsm.report.characters import visible
 from tests.report import hostile, samples
 
 VOID = {"meta", "col", "br", "img"}

@@ -22,7 +22,7 @@ from pypdf.generic import DictionaryObject, IndirectObject
 
 from mlflow_aifsm.record import Evidence
 from mlflow_aifsm.report import pdf
-from mlflow_aifsm.report.blocks import visible
+from mlflow_aifsm.report.characters import visible
 from mlflow_aifsm.report.document import document
 from mlflow_aifsm.report.pdf_data import data, pieces, shown
 from tests.conftest import REPOSITORY

@@ -18,7 +18,7 @@ import pytest
 from mlflow_aifsm.digests import sha256_bytes
 from mlflow_aifsm.facts import Json
 from mlflow_aifsm.report import plots as module
-from mlflow_aifsm.report.blocks import visible
+from mlflow_aifsm.report.characters import visible
 from mlflow_aifsm.report.plot_drawing import spread
 from mlflow_aifsm.report.plots import Plot, plots
 from tests.report import hostile
