@@ -29,8 +29,7 @@ HISTORY = "aifsm.verified_history"
 
 def is_version(target: str) -> bool:
     """Whether ``target`` names a registered version or an alias, and not a logged model, a run or a file."""
-    match = REGISTERED.match(target)
-    return match is not None and not match["name"].startswith("m-")
+    return REGISTERED.match(target) is not None
 
 
 def stamp(target: str, evidence: str, by: str) -> VerifiedModel:

@@ -20,6 +20,7 @@ from mlflow_aifsm.tracking.connection import client, speaking
 from mlflow_aifsm.tracking.read import model_folder, run
 
 REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<version>[^/@]+)|@(?P<alias>[^/@]+))$")
+"""A registered version; the id of a logged model stands alone in its URI, and a registered name may begin alike."""
 UNREGISTERED = "unregistered"
 """Id of a verified learning model that nobody registered."""
 
@@ -97,7 +98,7 @@ def resolve(uri: str) -> VerifiedModel:
 def _exact(uri: str) -> tuple[str, str]:
     """URI with the version that a name or an alias stands for, and the verified learning model id."""
     match = REGISTERED.match(uri)
-    if match is None or match["name"].startswith("m-"):
+    if match is None:
         return uri, UNREGISTERED
     name, version, alias = match["name"], match["version"], match["alias"]
     with speaking(f"registered model {uri}", missing="register it with mlflow.register_model, or name another"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -22,10 +24,21 @@ def holder(verification: Verification, source: SourceCode) -> str:
     """Where the criterion stands: a script that is committed as it ran holds it, else nothing older than the call does."""
     if verification.epsilon is None and verification.limits is None:
         return ""
-    word = b"epsilon" if verification.epsilon is not None else b"limits"
-    if source.commit and source.dirty is False and word in source.content:
+    word = "epsilon" if verification.epsilon is not None else "limits"
+    if source.commit and source.dirty is False and _gives(source, word):
         return f"{source.name}, commit {source.commit}"
     return "criterion supplied with the call"
+
+
+def _gives(source: SourceCode, word: str) -> bool:
+    """Whether the code passes an argument of that name; a comment, a text or a variable called alike holds no criterion."""
+    try:
+        tree = ast.parse(source.content) if source.name.endswith(".py") else None
+    except (SyntaxError, ValueError):
+        tree = None
+    if tree is None:  # a notebook, whose code stands in texts
+        return re.search(rf"\b{word}\s*=(?!=)".encode(), source.content) is not None
+    return any(isinstance(node, ast.keyword) and node.arg == word for node in ast.walk(tree))
 
 
 def environments(verification: Verification, log: str, made: Fact | None) -> str:

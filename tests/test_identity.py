@@ -69,6 +69,20 @@ def test_only_registered_versions_can_be_declared_verified(registered: str) -> N
         identity.stamp("models:/nobody/1", "doc://1", "A. Ito")
 
 
+def test_a_registered_name_may_begin_like_the_id_of_a_logged_model(digits: Digits) -> None:
+    with mlflow.start_run():
+        mlflow.pytorch.log_model(
+            digits.model,
+            name="digits",
+            input_example=digits.images[:4],
+            registered_model_name="m-net",
+            pip_requirements=["torch"],
+        )
+    model = identity.stamp("models:/m-net/1", "doc://1", "A. Ito")
+    assert (model.id, identity.is_version(model.uri), identity.is_version("models:/m-net@best")) == ("m-net_1", True, True)
+    assert not identity.is_version(f"models:/{model.model_id}")
+
+
 def test_the_declare_verb_stamps_a_registered_version(registered: str) -> None:
     name, _, version = registered.removeprefix("models:/").rpartition("/")
     declared = declare_all(registered, [("verified", "doc://verification-17")], "A. Ito")

@@ -42,8 +42,9 @@ class Adapted:
         if not self.layers:
             return "no batch normalization with running statistics: nothing to adapt"
         momentum = ", ".join("none (plain mean)" if one is None else f"{one:g}" for one in self.momentum)
-        read = f"{self.samples:,} samples in {self.iterations} batches, momentum {momentum}"
-        return f"running statistics of {len(self.layers)} batch normalizations adapted by {self.function} on {read}"
+        read = f"{_several(self.samples, 'sample')} in {_several(self.iterations, 'batch', 'es')}, momentum {momentum}"
+        adapted = _several(len(self.layers), "batch normalization")
+        return f"running statistics of {adapted} adapted by {self.function} on {read}"
 
 
 def adapt(
@@ -82,6 +83,10 @@ def adapt(
         raise InputError("no samples to adapt batch normalizations on", expected="at least one")
     momentum = tuple(dict.fromkeys(part.momentum for part in found.values()))
     return Adapted(FUNCTION, tuple(found), counter.iterations, counter.samples, momentum)
+
+
+def _several(count: int, noun: str, plural: str = "s") -> str:
+    return f"{count:,} {noun}{'' if count == 1 else plural}"
 
 
 class _Counter:

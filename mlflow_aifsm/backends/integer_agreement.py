@@ -109,7 +109,7 @@ def compared(file: IntegerFile, model: nn.Module, batches: Iterable[Example]) ->
                 *(float(np.abs(one - wanted).max(initial=0)) for one, wanted in zip(found[len(cuts) :], given, strict=True)),
             ]
         )
-        samples += len(given[0])
+        samples += len(tensors[0])
     return Compared(tuple(rows.values()), outputs, samples)
 
 

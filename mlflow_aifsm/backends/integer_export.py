@@ -55,9 +55,10 @@ class IntegerFile:
         exported: The exporter's call.
         float_path: The trained weights without quantizers, exported the same way: what the file's codes are to be judged by.
         weights: Weight by the name of its quantizer.
+        codes: Stored codes by the name of their quantizer.
         activations: Tensors of the file by the name of their quantizer, in the order in which it runs: inputs of a node may
             share one.
-        factors: By weight, what folding multiplied each channel's scale by.
+        factors: By weight, or codes where they are not the weight's first, what folding multiplied each channel's scale by.
         reasons: By node, why a runtime computes it in float, as far as the file's making tells.
     """
 
@@ -65,6 +66,7 @@ class IntegerFile:
     exported: Exported
     float_path: Path
     weights: Mapping[str, str]
+    codes: Mapping[str, tuple[str, ...]]
     activations: Mapping[str, tuple[str, ...]]
     factors: Mapping[str, tuple[float, ...]]
     reasons: Mapping[str, str]
@@ -138,13 +140,15 @@ def integer_file(model: nn.Module, example: Example, activations: str, **setting
         before = to_onnx(plain, *example, folder / "float.onnx", **settings)
     graph = IntegerGraph(named(onnx.load(exported.path)))
     without_idle_clips(graph)
-    with_named_codes(graph, {f"{STORAGE}{name}.codes": weight for name, weight in names.items()})
+    nodes = with_named_codes(graph, {f"{STORAGE}{name}.codes": weight for name, weight in names.items()})
+    stored = _stored(graph, nodes, {name: (names[name], known[name].step, codes[name].numpy().tobytes()) for name in names})
     with_folded_normalization(graph)
     with_codes_behind_layers(graph)
     with_codes_before_layers(graph)
     with_integer_biases(graph)
     path = saved(_own(cleaned(graph)))
-    return IntegerFile(path, exported, before.path, names, _tensors(graph, first_names(model)), graph.factors, graph.reasons)
+    tensors = _tensors(graph, first_names(model))
+    return IntegerFile(path, exported, before.path, names, stored, tensors, graph.factors, graph.reasons)
 
 
 def weight_codes(model: nn.Module, example: Example) -> dict[str, torch.Tensor]:
@@ -178,11 +182,27 @@ def _tensors(graph: IntegerGraph, first: Mapping[str, str]) -> dict[str, tuple[s
     """The float tensors that each quantizer of activations takes, by the module that the exporter noted around it."""
     found: dict[str, tuple[str, ...]] = {}
     for node in graph.nodes:
-        noted = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
-        inside = noted.rpartition(f"'{STORAGE}")[2].partition("'")[0] if STORAGE in noted else ""
+        inside = _quantizer(node)
         if node.op_type == "QuantizeLinear" and inside:
             found[first[inside]] = (*found.get(first[inside], ()), node.input[0])
     return found
+
+
+def _stored(graph: IntegerGraph, nodes: Mapping[str, str], contents: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The codes that each quantizer of weights has in the file, given those that each node reads.
+
+    The exporter keeps one of two quantizers that hold the same of the same weight.
+    """
+    inside = {node.name: _quantizer(node) for node in graph.nodes}
+    own = {name: tuple(codes for node, codes in nodes.items() if inside[node] == name) for name in contents}
+    twins = {name: next((one for one in own if own[one] and contents[one] == contents[name]), name) for name in contents}
+    return {name: own[name] or own[twins[name]] for name in contents}
+
+
+def _quantizer(node: onnx.NodeProto) -> str:
+    """The quantizer that the exporter noted around a node; empty if none."""
+    noted = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
+    return noted.rpartition(f"'{STORAGE}")[2].partition("'")[0] if STORAGE in noted else ""
 
 
 def _own(model: onnx.ModelProto) -> onnx.ModelProto:

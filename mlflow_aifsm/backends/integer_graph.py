@@ -29,7 +29,8 @@ class IntegerGraph:
 
     Attributes:
         model: The model.
-        factors: By weight, what each scale was multiplied by, one factor a channel.
+        factors: By weight, or codes where they are not the weight's first, what each scale was multiplied by, one factor a
+            channel.
         reasons: By node, why a runtime cannot compute it in integers, as far as the rewrites know.
     """
 
@@ -93,13 +94,19 @@ class IntegerGraph:
         return found if found is not None and self.array(found.input[0]) is not None else None
 
 
-def with_named_codes(graph: IntegerGraph, names: Mapping[str, str]) -> None:
+def with_named_codes(graph: IntegerGraph, names: Mapping[str, str]) -> dict[str, str]:
     """Gives the codes of each weight the weight's name, and each weight a scale and a zero point of its own.
+
+    A weight that several quantizers take has codes of each, with a number behind the name from the second on.
 
     Args:
         graph: The graph.
         names: Weight by the name of the tensor that holds its codes.
+
+    Returns:
+        The new name of the codes by the name of the node that reads them.
     """
+    renamed: dict[str, str] = {}
     for node in graph.nodes:
         codes = graph.array(node.input[0]) if node.op_type == DEQUANTIZE else None
         weight = names.get(node.input[0], "")
@@ -107,9 +114,11 @@ def with_named_codes(graph: IntegerGraph, names: Mapping[str, str]) -> None:
             continue
         scale = np.asarray(graph.array(node.input[1]))
         node.input[0] = graph.store(weight + SUFFIX, codes)
+        renamed[node.name] = node.input[0]
         node.input[1] = graph.store(f"{weight}_scale", scale)
         node.input[2] = graph.store(f"{weight}_zero_point", np.zeros(scale.shape, codes.dtype))
-        graph.factors[weight] = (1.0,) * scale.size
+        graph.factors[node.input[0].removesuffix(SUFFIX)] = (1.0,) * scale.size
+    return renamed
 
 
 def with_folded_normalization(graph: IntegerGraph) -> None:

@@ -161,7 +161,8 @@ def _origins(graph: IntegerGraph, name: str) -> list[NodeProto | None]:
 def with_integer_biases(graph: IntegerGraph) -> None:
     """Stores each bias as int32 codes of step (step of the data)·(step of the weight), as integer kernels add it.
 
-    A bias beyond the range of int32 stays in float, and so does the layer.
+    A bias beyond the range of int32 stays in float, as one that has other channels than the weight's scales, and so does the
+    layer: a ConvTranspose with several groups has its scales by channel within a group.
     """
     for layer in [node for node in graph.nodes if len(node.input) > BIAS and node.op_type in LAYERS]:
         data, weight = graph.dequantizer(layer.input[0]), graph.weight(layer)
@@ -169,8 +170,11 @@ def with_integer_biases(graph: IntegerGraph) -> None:
         if data is None or weight is None or bias is None or not _plain(layer):
             continue
         steps = np.asarray(graph.array(data.input[1]), np.float32) * np.asarray(graph.array(weight.input[1]), np.float32)
+        if steps.size not in {1, bias.size}:
+            graph.reasons[layer.name] = f"its bias has {bias.size} channels, its weight {steps.size} scales that groups share"
+            continue
         codes = np.rint(bias.astype(np.float64) / steps.astype(np.float64))
-        if steps.size not in {1, bias.size} or not bool((np.abs(codes) <= INT32.max).all()):
+        if not bool((np.abs(codes) <= INT32.max).all()):
             graph.reasons[layer.name] = "its bias is too large for int32 at this scale"
             continue
         _store_bias(graph, layer, codes.astype(np.int32), steps.reshape(-1))

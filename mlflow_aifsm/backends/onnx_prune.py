@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, load_external_data_for_model, numpy_helper
 
-from mlflow_aifsm.backends.pruned import Applied, check
+from mlflow_aifsm.backends.pruned import Applied, LeftOut, check
 from mlflow_aifsm.backends.quantized import saved
 from mlflow_aifsm.capture import quantizers
 from mlflow_aifsm.capture.layer_weights import LayerWeight, layer_weights
@@ -39,6 +40,20 @@ def prunable(source: Path | OnnxFile) -> tuple[LayerWeight, ...]:
     if twice := [name for name, count in Counter(one.tensor for one in found).items() if count > 1]:
         raise InputError("weights share a name, in graphs inside each other", got=", ".join(twice), expected="one name each")
     return found
+
+
+def left_out(source: Path | OnnxFile) -> LeftOut:
+    """Stored float tensors with at least two axes longer than one that no prunable layer reads, as those of LSTM and Gather.
+
+    Raises:
+        InputError: If the file cannot be read, or holds quantizers.
+    """
+    file = opened(source)
+    held = {one.tensor: one.size for one in prunable(file)}
+    stored = {name: one for scope in file.scopes for name, one in scope.initializers.items() if one.data_type in FLOATS}
+    matrices = {name: one for name, one in stored.items() if sum(size > 1 for size in one.dims) > 1}
+    sizes = {name: prod(one.dims) for name, one in matrices.items() if name not in held}
+    return LeftOut(sizes, sum(sizes.values()) + sum(held.values()))
 
 
 def aliases(weight: LayerWeight) -> tuple[str, ...]:

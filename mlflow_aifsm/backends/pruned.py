@@ -18,6 +18,10 @@ Matrices = Mapping[str, tuple[int, int]]
 """Rows and columns of each weight by tensor name, output channels in rows."""
 
 
+SHOWN = 8
+"""Weights that a sentence names one by one."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Applied:
     """Masks that were applied, with the call that applied them.
@@ -51,6 +55,35 @@ class Applied:
     def emptied(self) -> tuple[str, ...]:
         """Weights of which nothing is left: under a global threshold a layer may lose all."""
         return tuple(name for name, mask in self.masks.items() if not mask.any())
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Weights that no pruning reaches, because no layer that can be pruned holds them.
+
+    Attributes:
+        sizes: Number of elements by name.
+        total: Number of elements of these and of the weights that can be pruned.
+    """
+
+    sizes: Mapping[str, int]
+    total: int
+
+    @property
+    def share(self) -> float:
+        """Their share of all these weights, ratio in [0, 1]."""
+        return sum(self.sizes.values()) / self.total if self.total else 0.0
+
+    @property
+    def text(self) -> str:
+        """One sentence that names them, the largest first; empty where there are none."""
+        if not self.sizes:
+            return ""
+        largest = sorted(self.sizes.items(), key=lambda one: -one[1])
+        shown = ", ".join(f"{name} ({size:,})" for name, size in largest[:SHOWN])
+        more = f" and {len(largest) - SHOWN} more" if len(largest) > SHOWN else ""
+        reached = f"{self.share:.1%} of the weights are no convolution's or linear layer's that can be pruned"
+        return f"{reached}, and stay dense: {shown}{more}."
 
 
 def named(known: Mapping[str, Sequence[str]], layers: Sequence[str], keep_dense: Sequence[str]) -> tuple[str, ...]:

@@ -68,8 +68,8 @@ def gradient(
         progress: Called with the number of samples done, and of all if it is known.
 
     Raises:
-        InputError: If there are no samples or labels, the loss is no finite number or does not depend on a layer, or all
-            gradients are zero.
+        InputError: If there are no samples or labels, module or loss fail on them, the loss is no finite number or does not
+            depend on a layer, or all gradients are zero.
     """
     wanted = [parameter(module, layer.tensor) for layer in layers]
     with _undisturbed(module, wanted), torch.enable_grad():
@@ -78,6 +78,27 @@ def gradient(
         raise InputError("all gradients are zero", expected="a loss that depends on the weights", remedy="check the loss")
     weights = [effective(module, layer.tensor).abs() if times_weight else 1 for layer in layers]
     return {layer.tensor: _score(layer, mean * one) for layer, mean, one in zip(layers, means, weights, strict=True)}
+
+
+def tried(module: nn.Module, layers: Sequence[Prunable], samples: Samples, loss: Loss, ranks: Ranks | None = None) -> None:
+    """Takes the gradients of one batch and forgets them: what ``gradient`` would refuse is refused before any work starts.
+
+    The module and PyTorch's random numbers are left as they were.
+
+    Args:
+        module: The module.
+        layers: The weights to score.
+        samples: Samples with labels, of which at most ``BATCH`` are read.
+        loss: From the outputs and the labels of a batch to the mean loss of its samples.
+        ranks: Axes of the module's inputs by name; the names of ``forward`` if None.
+
+    Raises:
+        InputError: If there are no samples or labels, module or loss fail on them, or the loss is no finite number or does
+            not depend on a layer.
+    """
+    wanted = [parameter(module, layer.tensor) for layer in layers]
+    with torch.random.fork_rng(), _undisturbed(module, wanted), torch.enable_grad():
+        _means(module, layers, wanted, _Reading(samples.first(BATCH), loss, BATCH, ranks or {}, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +135,29 @@ def _means(module: nn.Module, layers: Sequence[Prunable], wanted: list[nn.Parame
 def _gradients(
     module: nn.Module, inputs: Tensors, labels: torch.Tensor, loss: Loss, wanted: list[nn.Parameter]
 ) -> tuple[torch.Tensor | None, ...]:
-    value = loss(module(*inputs), labels)
+    outputs = _called("the data do not fit the module", module, inputs, "samples as it takes them")
+    value = _called("the loss does not fit", loss, (outputs, labels), "a function of outputs and labels")
     if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
         got = f"shape {list(value.shape)}" if isinstance(value, torch.Tensor) and value.numel() != 1 else type(value).__name__
         raise InputError("the loss cannot be differentiated", got=got, expected="one number, a tensor with a gradient")
     if not torch.isfinite(value):
         raise InputError("the loss is not finite", got=float(value.detach()), expected="a number")
     return torch.autograd.grad(value, wanted, allow_unused=True)
+
+
+def _called(what: str, function: Callable[..., Any], given: Sequence[Any], expected: str) -> Any:
+    """``function`` of ``given``; where it fails, the shapes that it got and its own words are told."""
+    try:
+        return function(*given)
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        shapes = ", ".join(map(_shape, given))
+        remedy = "call it on one batch of the data yourself, in float and with labels as it wants them"
+        raise InputError(what, got=f"{shapes}: {said}", expected=expected, remedy=remedy) from error
+
+
+def _shape(one: Any) -> str:
+    return f"{one.dtype} {list(one.shape)}".removeprefix("torch.") if isinstance(one, torch.Tensor) else type(one).__name__
 
 
 @contextmanager

@@ -27,6 +27,7 @@ class Prunable:
         shape: ``[out, in/groups, …]``, output channels first.
         orientation: How it is stored.
         shared: Names of the same parameter in other modules, ``<path>.<name>``.
+        refusal: Why it cannot be pruned where somebody chooses it; None where it can. Its shape is then not known.
     """
 
     path: str
@@ -34,6 +35,7 @@ class Prunable:
     shape: tuple[int, ...]
     orientation: Orientation
     shared: tuple[str, ...] = ()
+    refusal: InputError | None = None
 
     @property
     def tensor(self) -> str:
@@ -42,7 +44,13 @@ class Prunable:
 
     @property
     def matrix(self) -> tuple[int, int]:
-        """Output channels, and weights of each."""
+        """Output channels, and weights of each, which a pruning divides into tiles.
+
+        Raises:
+            InputError: If the weight cannot be pruned.
+        """
+        if self.refusal is not None:
+            raise self.refusal
         return self.shape[0], prod(self.shape[1:])
 
     @property

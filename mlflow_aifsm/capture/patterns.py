@@ -45,6 +45,9 @@ class Pattern:
             InputError: If it names none.
         """
         simple = {ELEMENT: Pattern(ELEMENT), GROUP: Pattern(GROUP, rows=0), CHANNEL: Pattern(CHANNEL, columns=0)}
+        expected = "element, vector:<n>, block:<r>x<c>, group, channel, or <n>:<m> with n < m"
+        if not isinstance(word, str):
+            raise InputError("pruning pattern", got=repr(word), expected=expected)
         if word in simple:
             return simple[word]
         if found := re.fullmatch(r"vector:([1-9]\d*)", word):
@@ -53,7 +56,6 @@ class Pattern:
             return Pattern(BLOCK, int(found[1]), int(found[2]))
         if (found := re.fullmatch(r"([1-9]\d*):([1-9]\d*)", word)) and int(found[1]) < int(found[2]):
             return Pattern(N_OF_M, columns=int(found[2]), kept=int(found[1]))
-        expected = "element, vector:<n>, block:<r>x<c>, group, channel, or <n>:<m> with n < m"
         raise InputError("pruning pattern", got=repr(word), expected=expected)
 
     @property

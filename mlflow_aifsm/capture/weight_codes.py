@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto
+from onnx import NodeProto, TensorProto
 
 from mlflow_aifsm.capture.codes import points, spread, stored
 from mlflow_aifsm.capture.float_layers import FLOAT_LAYERS
@@ -36,6 +36,7 @@ FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorPr
 NAMED = 5
 """Weights with other codes that the text names; the data has all."""
 
+NORMALIZATION = "BatchNormalization"
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 """Layers with several weights, which their name alone does not tell apart."""
 
@@ -97,6 +98,8 @@ def _compared(file: OnnxFile, before: OnnxFile, row: Quantizer) -> Agreement | s
         return f"no float weight of this name or layer and size in {before.path.name}"
     if _folded(file, before, *place):
         return "batch normalization was folded into it after the float file was written"
+    if _unfolded(file, row, *place):
+        return "the float file has batch normalization folded into it, which stands behind the layer in this one"
     codes, weight = np.atleast_1d(stored(file, row)), before.array(place[1])
     outcomes = []
     for layout in _layouts(weight, codes.shape):
@@ -120,10 +123,20 @@ def _float_weight(before: OnnxFile, row: Quantizer) -> tuple[Scope, TensorProto]
 
 def _folded(file: OnnxFile, before: OnnxFile, scope: Scope, held: TensorProto) -> bool:
     """Whether a batch normalization behind the layer of ``held`` is no node of ``file`` any more."""
-    name = "BatchNormalization"
-    behind = [user for layer in scope.used_by(held.name) for user in scope.used_by(layer.output[0]) if user.op_type == name]
-    after, earlier = (Counter(node.op_type for node in one.nodes)[name] for one in (file, before))
-    return bool(behind) and after < earlier
+    behind = any(_normalized(scope, layer) for layer in scope.used_by(held.name))
+    after, earlier = (Counter(node.op_type for node in one.nodes)[NORMALIZATION] for one in (file, before))
+    return behind and after < earlier
+
+
+def _unfolded(file: OnnxFile, row: Quantizer, scope: Scope, held: TensorProto) -> bool:
+    """Whether a batch normalization right behind the layer that ``row`` is of stands behind none of the float weight."""
+    layers = [(one, node) for one in file.scopes for node in one.nodes if node_name(node) == row.layer]
+    here = any(_normalized(one, node) for one, node in layers)
+    return here and not any(_normalized(scope, layer) for layer in scope.used_by(held.name))
+
+
+def _normalized(scope: Scope, layer: NodeProto) -> bool:
+    return any(user.op_type == NORMALIZATION for user in scope.used_by(layer.output[0]))
 
 
 def _layouts(weight: Array, shape: tuple[int, ...]) -> Iterator[Array]:

@@ -79,7 +79,7 @@ def pattern_of(zero: Mask) -> Pattern:
 
 
 def common_pattern(zeros: Sequence[Mask]) -> Pattern:
-    """The coarsest pattern that the zeros of all weights hold.
+    """The coarsest pattern that the zeros of all weights hold; along an axis of one place they show none.
 
     Args:
         zeros: For each weight whether its elements are zero, output channels first; at least one has zeros.
@@ -87,6 +87,7 @@ def common_pattern(zeros: Sequence[Mask]) -> Pattern:
     shared = Tiles(0, 0)
     for zero in zeros:
         shared = shared.common(tiles(zero))
+    shared = _seen(shared, [as_matrix(zero) for zero in zeros if zero.any()])
     if (shared.rows, shared.columns) == (1, 1) or not any(_whole_tile(zero, shared) for zero in zeros):
         return _n_of_m(zeros) or Pattern(ELEMENT)
     return _named(shared)
@@ -104,7 +105,10 @@ def without_rounding(zero: Mask, rounding: int) -> Mask:
     """
     total = int(np.count_nonzero(zero))
     for candidate in _candidates() if rounding and total else ():
-        whole = _whole(as_matrix(zero), candidate)
+        matrix = as_matrix(zero)
+        if candidate.shape((matrix.shape[0], matrix.shape[1])) == (1, 1):
+            continue
+        whole = _whole(matrix, candidate)
         outside = total - int(np.count_nonzero(whole))
         if outside <= rounding and outside < total - outside:
             return whole.reshape(zero.shape)
@@ -122,6 +126,12 @@ def _whole_tile(zero: Mask, shared: Tiles) -> bool:
         size // step * step if step else size for size, step in zip(matrix.shape, (shared.rows, shared.columns), strict=True)
     ]
     return bool(matrix[: ends[0], : ends[1]].any())
+
+
+def _seen(found: Tiles, matrices: Sequence[Mask]) -> Tiles:
+    """``found`` without whole axes of one place, which nothing could change along: one weight is no column, and no row."""
+    rows, columns = (max(matrix.shape[axis] for matrix in matrices) for axis in (0, 1))
+    return Tiles(found.rows or int(rows == 1), found.columns or int(columns == 1))
 
 
 def _named(found: Tiles) -> Pattern:

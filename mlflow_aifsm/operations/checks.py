@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -61,7 +61,8 @@ def names(name: str, given: Any) -> tuple[str, ...]:
     Raises:
         InputError: If it holds something that is no name.
     """
-    listed = (given,) if isinstance(given, str) else tuple(given)
+    alone = isinstance(given, str) or not isinstance(given, Iterable)
+    listed = (given,) if alone else tuple(given)
     if not all(isinstance(part, str) and part for part in listed):
         raise InputError(name, got=repr(given), expected="names, patterns or operator types")
     return listed

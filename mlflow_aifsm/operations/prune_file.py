@@ -66,6 +66,7 @@ def prune(log: Recording, path: Path, config: Pruning, number: int) -> tuple[Pat
         InputError: If the config does not fit the weights.
     """
     weights, file = _chosen(path, config), opened(path)
+    log.note(*filter(None, [onnx_prune.left_out(file).text]))
     made, applied = onnx_prune.prune_file(file, [one.tensor for one in weights], config.tiles, config.share, config.scope)
     scores = {one.tensor: np.abs(one.values(file)) for one in weights} if number == 1 else None
     framework = f"mlflow-aifsm {version('mlflow-aifsm')} on NumPy {np.__version__}"

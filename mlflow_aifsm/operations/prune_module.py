@@ -53,7 +53,10 @@ def checked(module: nn.Module, config: Pruning, given: Given) -> tuple[Prunable,
         raise InputError("Gradient needs the gradient of a loss on data", got=f"no {missing}", remedy=remedy)
     if config.batch_norm_adaptation and given.samples is None:
         raise InputError("batch_norm_adaptation needs data", got="none", remedy="pass data=")
-    return chosen(torch_prune.prunable(module), config)
+    layers = chosen(torch_prune.prunable(module), config)
+    if isinstance(config, Gradient) and given.samples is not None and given.loss is not None:
+        torch_scores.tried(module, layers, given.samples, given.loss)
+    return layers
 
 
 def chosen(layers: Sequence[Prunable], config: Pruning) -> tuple[Prunable, ...]:
@@ -103,6 +106,7 @@ class ModulePruning:
         self._log, self._watch = log, watch
         self.module = _copied(module)
         self._layers = torch_prune.prunable(self.module)
+        log.note(*filter(None, [torch_prune.left_out(self.module).text]))
         self.pruned: list[Pruned] = []
         self.number = 0
         self._data: dict[int, Samples] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import isclose
 from typing import Any
@@ -31,7 +31,8 @@ class Pruning(ABC):
             a layer; ``channel``, a whole output channel; ``<n>:<m>``, where n of m neighbours are kept. A tile scores the mean
             of its weights' scores.
         layers: Layers to prune: module paths, node names or operator types, with the wildcards ``*`` and ``?``; all
-            convolutions and linear layers if empty.
+            convolutions and linear layers if empty. Weights of other layers (LSTM, the projections inside attention,
+            embeddings) are not pruned.
         keep_dense: Layers to leave as they are, named alike.
         steps: Number of steps in which ``amount`` is reached, fine-tuning after each, amounts after Zhu and Gupta 2017 (arXiv
             1710.01878), equation 1; or the amounts themselves, ascending.
@@ -199,11 +200,11 @@ class Given:
 
 
 def _ascending(given: Any) -> tuple[float, ...]:
-    shares = tuple(given)
+    shares = tuple(given) if isinstance(given, Iterable) else ()
     for share in shares:
         between("steps", share, 0, 1)
     if not shares or list(shares) != sorted(set(shares)):
-        raise InputError("steps", got=repr(shares), expected="a number of steps, or ascending amounts")
+        raise InputError("steps", got=repr(given), expected="a number of steps, or ascending amounts")
     return shares
 
 

@@ -17,6 +17,7 @@ from mlflow_aifsm.facts import Fact
 from mlflow_aifsm.opening import opened
 from mlflow_aifsm.operations import qat_checkpoint as checkpoint
 from mlflow_aifsm.operations import qat_start
+from mlflow_aifsm.operations.qat_checks import resumable
 from mlflow_aifsm.operations.qat_facts import Told, data_told
 from mlflow_aifsm.operations.qat_session import Base, QuantizationAwareTraining
 from mlflow_aifsm.operations.qat_start import Begun, Given
@@ -92,31 +93,29 @@ def quantization_aware_training(
     """
     where = {"responsible": responsible, "log_id": log_id, "run_id": run_id, "nested": nested}
     folder = None if checkpoint is None else Path(checkpoint)
+    resumed = resumable(folder, resume=resume)
     with _generators_kept():
         handed = qat_start.given(model, data, config, example_inputs, verified_model, resume=resume)
         told = _told(training_data, handed)
-        begun = None if resume else qat_start.begun(handed)
-    if begun is None:
-        session = _continued(handed, folder, learn_scales, base, told, where)
+    if resumed is not None:
+        session = _continued(handed, resumed, learn_scales, base, told, where)
     else:
-        session = _started(handed, begun, folder, learn_scales, base, told, where)
+        session = _started(handed, folder, learn_scales, base, told, where)
     with session.lasting():
         yield session
 
 
 def _started(
-    handed: Given, begun: Begun, folder: Path | None, learn: bool, base: Base, told: Told, where: Where
+    handed: Given, folder: Path | None, learn: bool, base: Base, told: Told, where: Where
 ) -> QuantizationAwareTraining:
+    with _generators_kept():
+        begun = qat_start.begun(handed)
     log = opened("optimization", handed.verified, **where)
     return QuantizationAwareTraining(handed, begun, log, folder, learn, base, told)
 
 
-def _continued(
-    handed: Given, folder: Path | None, learn: bool, base: Base, told: Told, where: Where
-) -> QuantizationAwareTraining:
+def _continued(handed: Given, folder: Path, learn: bool, base: Base, told: Told, where: Where) -> QuantizationAwareTraining:
     """The training in a checkpoint, in the run and with the id that it had."""
-    if folder is None:
-        raise InputError("no checkpoint to go on from", remedy="pass checkpoint=")
     state, tensors = checkpoint.load(folder)
     _check_same(state, handed, learn)
     begun = _begun_before(state, tensors, handed)

@@ -47,7 +47,7 @@ class State:
         asked: What was asked, to be compared with what is asked on resuming.
         start: What is known since before training, as the session wrote it.
         told: What the caller said.
-        metrics: Numbers by epoch.
+        metrics: Numbers by epoch; None for what was not finite, which JSON has no number for.
         groups: Parameter groups as they were seen.
         sessions: Seed and place of each session.
         optimizers: State dicts of the optimizers, tensors left out.
@@ -64,7 +64,7 @@ class State:
     asked: Json
     start: Json
     told: Json
-    metrics: list[dict[str, float]]
+    metrics: list[dict[str, float | None]]
     groups: list[Json]
     sessions: list[Json]
     optimizers: list[Json] = field(default_factory=list)

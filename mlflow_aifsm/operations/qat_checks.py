@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from mlflow_aifsm import lineage
 from mlflow_aifsm.capture.evaluation_mode import is_exported
-from mlflow_aifsm.errors import InputError
+from mlflow_aifsm.errors import InputError, NotFoundError
 from mlflow_aifsm.lineage import VerifiedModel
 from mlflow_aifsm.operations import sources
 from mlflow_aifsm.operations.quantization import ACTIVATIONS, NNCF, WEIGHTS, Static
@@ -93,6 +94,40 @@ def check_data(given: Any) -> None:
     if given is None:
         expected = "calibration samples, from which the ranges are set before training"
         raise InputError("no calibration data", got="None", expected=expected, remedy="pass data=")
+
+
+def checked_numbers(given: Mapping[Any, Any]) -> dict[str, float]:
+    """Numbers of an epoch by name.
+
+    Raises:
+        InputError: If a name is no string, or a value is no single number.
+    """
+    found: dict[str, float] = {}
+    for name, value in given.items():
+        if not isinstance(name, str):
+            raise InputError("name of a metric", got=repr(name), expected="a string")
+        try:
+            found[name] = float("" if isinstance(value, str) else value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            got = " ".join(repr(value).split())[:80]
+            raise InputError(f"metric '{name}' of an epoch", got=got, expected="one number") from error
+    return found
+
+
+def resumable(folder: Path | None, *, resume: bool) -> Path | None:
+    """The folder of the training to go on with; None if one is begun.
+
+    Raises:
+        InputError: If the training is to be resumed and no folder is named, or a file lies where the folder shall be.
+        NotFoundError: If the training is to be resumed and nothing lies there.
+    """
+    if resume and folder is None:
+        raise InputError("no checkpoint to go on from", got="resume=True", expected="its folder", remedy="pass checkpoint=")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InputError("a checkpoint is a folder", got=f"the file {folder}", remedy="name another folder")
+    if resume and folder is not None and not folder.is_dir():
+        raise NotFoundError(f"there is no checkpoint in {folder}", remedy="begin without resume=True")
+    return folder if resume else None
 
 
 def _no_module(got: str) -> InputError:

@@ -50,7 +50,12 @@ def schedule_told(scheduler: Any) -> Json:
 
 def data_told(samples: Samples) -> Json:
     """Training data as the record holds them."""
-    return {"name": samples.name, "version": samples.version, "sha256": samples.digest, "text": samples.describe()}
+    return {
+        "name": samples.name,
+        "version": samples.version,
+        "sha256": samples.digest,
+        "text": f"{samples.describe()} in the order of one pass",
+    }
 
 
 def base_fact(architecture: str, sha256: str, verified: VerifiedModel | None, base: Result | str | None) -> Fact:
@@ -69,9 +74,9 @@ def base_fact(architecture: str, sha256: str, verified: VerifiedModel | None, ba
 def epochs_fact(metrics: Sequence[Mapping[str, float]], steps: int, sessions: int) -> Fact:
     """``qat.epochs``."""
     if not metrics:
-        reason = f"the training loop told no epoch; {_count(steps, 'optimizer step')} seen"
+        reason = f"the training loop told no epoch; {counted(steps, 'optimizer step')} seen"
         return not_recorded("qat.epochs", reason, "call qat.epoch() after each epoch")
-    text = f"{_count(len(metrics), 'epoch')}, {_count(steps, 'optimizer step')}"
+    text = f"{counted(len(metrics), 'epoch')}, {counted(steps, 'optimizer step')}"
     text += f", in {sessions} sessions: the training was interrupted and gone on with" if sessions > 1 else ""
     return captured("qat.epochs", text, len(metrics), source=f"{TOLD}; {SEEN}")
 
@@ -153,7 +158,7 @@ def ranges_fact(learn: bool, call: str, words: str, operations: str) -> Fact:
 def _group_text(group: Group) -> str:
     shown = {name: group.settings[name] for name in SHOWN if group.settings.get(name) not in (None, False, 0)}
     settings = f", {_settings(shown)}" if shown else ""
-    sizes = f"{_count(len(group.parameters), 'tensor')}, {_count(group.steps, 'step')}"
+    sizes = f"{counted(len(group.parameters), 'tensor')}, {counted(group.steps, 'step')}"
     return f"{group.optimizer}, {_rates(group)}{settings}, {sizes}"
 
 
@@ -161,6 +166,8 @@ def _rates(group: Group) -> str:
     rates = [rate for rate, _ in group.rates]
     if len(rates) == 1:
         return f"learning rate {rates[0]:g}"
+    if rates[0] == rates[-1]:
+        return f"learning rate {rates[0]:g} first and last, from {min(rates):g} to {max(rates):g} between"
     ends = {rates[0], rates[-1]} == {min(rates), max(rates)}
     between = "" if ends else f" (between {min(rates):g} and {max(rates):g})"
     return f"learning rate from {rates[0]:g} to {rates[-1]:g}{between}"
@@ -170,7 +177,8 @@ def _settings(settings: Mapping[str, Json]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural but for one."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -2,70 +2,42 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from mlflow_aifsm import identity, scratch
 from mlflow_aifsm.backends import fake_quantized
 from mlflow_aifsm.backends.exporters import Exported, to_onnx
-from mlflow_aifsm.backends.fake_quantized import Example, Held
-from mlflow_aifsm.backends.integer_agreement import Compared, compared
-from mlflow_aifsm.backends.integer_export import IntegerFile, integer_file
+from mlflow_aifsm.backends.fake_quantized import Example
+from mlflow_aifsm.backends.integer_agreement import compared
+from mlflow_aifsm.backends.integer_export import integer_file
 from mlflow_aifsm.backends.integer_graph import SUFFIX
 from mlflow_aifsm.backends.quantized import Quantized
-from mlflow_aifsm.capture import float_layers
-from mlflow_aifsm.capture.layer_names import module_path
-from mlflow_aifsm.capture.onnx_graph import OnnxFile, file_set, node_name, opened
-from mlflow_aifsm.digests import FileDigest
+from mlflow_aifsm.capture.onnx_graph import opened
 from mlflow_aifsm.errors import InputError
-from mlflow_aifsm.facts import Fact, Finding, captured, measured, not_recorded
+from mlflow_aifsm.facts import Fact, Finding, measured
 from mlflow_aifsm.hooks.context import record_conversion
 from mlflow_aifsm.lineage import Relation, VerifiedModel
 from mlflow_aifsm.operations import sources
 from mlflow_aifsm.operations.configs import Onnx
 from mlflow_aifsm.operations.freeze import convert
+from mlflow_aifsm.operations.qat_agreement import Made, agreement_fact
+from mlflow_aifsm.operations.qat_facts import counted
 from mlflow_aifsm.operations.qat_start import Begun, Given, Tensors, inputs, read, state_of
 from mlflow_aifsm.operations.sources import SourceModel
 from mlflow_aifsm.result import Result
-from mlflow_aifsm.verification import integer_execution
+from mlflow_aifsm.samples import Samples
 from mlflow_aifsm.verification.criterion import OPTIMIZATION, Verification
 
 AGREEMENT_SAMPLES, BATCH = 32, 4
 """Samples on which file and trained module are compared, and how many at a time: all activations of a batch are held."""
-FLOAT_KERNEL = "ONNX Runtime has no kernel on integers for it"
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """An integer file, the module it was made of, and how the two agree.
-
-    Attributes:
-        source: The trained module in evaluation mode, on the CPU.
-        file: The file.
-        delivered: The file as it lies on disk.
-        held: What the module's quantizers hold.
-        state: The module's tensors.
-        agreement: How the two agree.
-    """
-
-    source: SourceModel
-    file: IntegerFile
-    delivered: OnnxFile
-    held: tuple[Held, ...]
-    state: Tensors
-    agreement: Compared
-
-    @property
-    def float_files(self) -> tuple[FileDigest, ...]:
-        """The file of the trained weights without quantizers."""
-        return file_set(self.file.float_path)
 
 
 def made_file(model: nn.Module, handed: Given, example_inputs: Any, asked: Onnx) -> Made:
@@ -78,13 +50,29 @@ def made_file(model: nn.Module, handed: Given, example_inputs: Any, asked: Onnx)
     """
     if asked.exporter != "dynamo":
         raise InputError("exporter of an integer file", got=repr(asked.exporter), expected="'dynamo'")
-    trained = copy.deepcopy(model).cpu()
+    trained = sources.copied(model).cpu()
     source = sources.opened(trained, handed.example if example_inputs is None else example_inputs, None)
     module, example = _module(source), (source.args, source.kwargs)
     settings = {"opset": asked.opset, "dynamic_shapes": asked.dynamic_shapes, "strip_source_paths": asked.strip_source_paths}
     file = integer_file(module, example, handed.asked.activations, **settings)
     agreement = compared(file, module, _batches(handed, source))
     return Made(source, file, opened(file.path), fake_quantized.held(module), state_of(trained), agreement)
+
+
+def check_fits(made: Made, verification: Verification) -> None:
+    """Runs the trained module on the first held-out sample.
+
+    Raises:
+        InputError: If the module does not take it.
+    """
+    arrays = next(read(Samples.of(verification.data).first(1), made.source, 1))
+    args, kwargs = inputs((made.source.args, made.source.kwargs), arrays)
+    try:
+        with torch.no_grad():
+            _module(made.source)(*args, **kwargs)
+    except Exception as error:
+        got = f"shapes {[list(array.shape) for array in arrays]}"
+        raise InputError(f"held-out data do not fit the model: {' '.join(str(error).split())}", got=got) from error
 
 
 def converted(
@@ -124,7 +112,8 @@ def trained_fact(made: Made, begun: Begun, epochs: int, steps: int) -> Fact:
     total, different = _codes_changed(made, begun.codes)
     unchanged = not weights_changed(begun.state, made.state)
     share = different / total if total else 0.0
-    text = f"Quantization-aware training: {epochs or 'an untold number of'} epochs, {steps:,} optimizer steps seen; "
+    told = counted(epochs, "epoch") if epochs else "an untold number of epochs"
+    text = f"Quantization-aware training: {told}, {counted(steps, 'optimizer step')} seen; "
     text += f"{different:,} of {total:,} weight codes of the file ({share:.1%}) are others than before training"
     data = {"epochs": epochs, "steps": steps, "codes": total, "codes_changed": different, "weights_changed": not unchanged}
     findings = []
@@ -135,62 +124,6 @@ def trained_fact(made: Made, begun: Begun, epochs: int, steps: int) -> Fact:
         ]
     short = "not trained" if unchanged else "trained"
     return measured("recovery.qat", text, data, source=made.delivered.source, short=short, findings=findings)
-
-
-def agreement_fact(agreement: Compared, epsilon: int) -> Fact:
-    """``qat.agreement``: how the file agrees with the trained module, in quantization steps.
-
-    Args:
-        agreement: What was compared.
-        epsilon: Largest difference of a code that agrees.
-    """
-    rows = agreement.rows
-    if not rows:
-        return not_recorded("qat.agreement", "no activation of the file is quantized, so there are no steps to compare in")
-    largest, total, different = (
-        max(row.largest for row in rows),
-        sum(row.codes for row in rows),
-        sum(row.different for row in rows),
-    )
-    steps = f"{largest} step{'' if largest == 1 else 's'} (at most {epsilon} asked)"
-    text = (
-        f"Given the trained model's values, each of {len(rows)} quantized activations of the file has the trained model's "
-        f"codes within {steps}; {different:,} of {total:,} codes differ; outputs then differ by at most "
-        f"{agreement.outputs:.2g}; {agreement.samples} samples"
-    )
-    worst = [row.tensor for row in rows if row.largest > epsilon]
-    effect = "the file does not compute what was trained"
-    missed = Finding(
-        "file_not_as_trained",
-        asked=f"codes within {epsilon}",
-        measured=f"{largest} steps in {', '.join(worst[:5])}",
-        effect=effect,
-    )
-    data = {"largest": largest, "epsilon": epsilon, "different": different, "codes": total, "outputs": agreement.outputs}
-    source = "file and trained model, run side by side"
-    return captured("qat.agreement", text, data, source=source, short=f"{largest} steps", findings=[missed] if worst else [])
-
-
-def float_layers_fact(made: Made) -> Fact:
-    """``qat.float_layers``: each layer that ONNX Runtime computes in float here, with the reason."""
-    scope, found = made.delivered.scopes[0], integer_execution.float_layers(made.delivered.path)
-    nodes = {node_name(node): node for node in scope.nodes}
-    reasons = {name: _reason(made, name) for name in found}
-    if not found:
-        return measured(
-            "qat.float_layers", "ONNX Runtime computes every layer in integers", {}, source=made.delivered.source, short="none"
-        )
-    named = [
-        f"{module_path(scope, nodes[name]) or name}: {why}" if name in nodes else f"{name}: {why}"
-        for name, why in reasons.items()
-    ]
-    return measured(
-        "qat.float_layers",
-        f"Computed in float: {'; '.join(named)}",
-        reasons,
-        source=made.delivered.source,
-        short=f"{len(found)}",
-    )
 
 
 def weights_changed(before: Tensors, after: Tensors) -> bool:
@@ -230,19 +163,14 @@ def _batches(handed: Given, source: SourceModel) -> Iterator[Example]:
 def _codes_changed(made: Made, before: Mapping[str, Any]) -> tuple[int, int]:
     """Number of weight codes of the file, and of those that are others than before; signs that folding changed put back."""
     total = different = 0
-    for name, weight in made.file.weights.items():
-        stored = made.delivered.scopes[0].initializer(weight + SUFFIX)
+    for name, codes in ((name, codes) for name, several in made.file.codes.items() for codes in several):
+        stored = made.delivered.scopes[0].initializer(codes)
         old = before[name].numpy()
         if stored is None:
             continue
-        now, factors = made.delivered.array(stored).astype(np.int16), np.asarray(made.file.factors.get(weight, (1.0,)))
+        factors = np.asarray(made.file.factors.get(codes.removesuffix(SUFFIX), (1.0,)))
+        now = made.delivered.array(stored).astype(np.int16)
         axis = next((place for place, length in enumerate(now.shape) if length == factors.size), 0)
         signs = np.where(factors < 0, -1, 1).reshape([-1 if place == axis else 1 for place in range(now.ndim)])
         total, different = total + now.size, different + int(np.count_nonzero(now * signs != old))
     return total, different
-
-
-def _reason(made: Made, name: str) -> str:
-    if name in made.file.reasons:
-        return made.file.reasons[name]
-    return FLOAT_KERNEL if name in float_layers.integer_layers(made.delivered) else "it is not quantized"

@@ -10,6 +10,7 @@ import torch
 
 from mlflow_aifsm.backends.fake_quantized import STORAGE, Held
 from mlflow_aifsm.backends.integer_export import IntegerFile
+from mlflow_aifsm.backends.integer_graph import SUFFIX
 from mlflow_aifsm.capture import quantizers
 from mlflow_aifsm.capture.onnx_graph import OnnxFile
 from mlflow_aifsm.capture.quantizer import ACTIVATION, WEIGHT, Quantizer
@@ -84,20 +85,21 @@ def learned(
         states: The module's tensors by name, before and now.
         watch: What was seen of the training.
     """
-    rows = {row.label: row for row in quantizers.read(delivered) if row.kind in (WEIGHT, ACTIVATION)}
+    known = [row for row in quantizers.read(delivered) if row.kind in (WEIGHT, ACTIVATION)]
+    rows = {row.tensor if row.kind == WEIGHT else row.label: row for row in known}
     older = {one.name: one for one in before}
     found = []
     for one in after:
         weight = one.name in file.weights
-        tensors = (file.weights[one.name],) if weight else file.activations.get(one.name, ())
-        tensor = ", ".join(tensors) or one.name
+        tensors = file.codes[one.name] if weight else file.activations.get(one.name, ())
+        tensor = file.weights[one.name] if weight else ", ".join(tensors) or one.name
         trained = [
             name for name in states[0] if name.startswith(f"{STORAGE}{one.name}.") and states[0][name].is_floating_point()
         ]
         changed = any(not torch.equal(states[0][name], states[1][name]) for name in trained)
         rates = [rate for rate in map(watch.rate_of, _parameters(watch, one.name)) if rate is not None]
-        factors = file.factors.get(tensor, ()) if weight else ()
-        held = None if not tensors else all(_holds(rows.get(name), one, factors) for name in tensors)
+        factors = {name: file.factors.get(name.removesuffix(SUFFIX), ()) for name in tensors if weight}
+        held = None if not tensors else all(_holds(rows.get(name), one, factors.get(name, ())) for name in tensors)
         found.append(
             Learned(
                 older[one.name], one, tensor, weight, changed, rates[-1] if rates else None, _move(older[one.name], one), held

@@ -14,12 +14,11 @@ from mlflow_aifsm.operations import qat_facts, rows
 from mlflow_aifsm.operations.configs import Onnx
 from mlflow_aifsm.operations.found import looked_up
 from mlflow_aifsm.operations.outcome import Outcome
+from mlflow_aifsm.operations.qat_agreement import Made, agreement_fact, float_layers_fact
 from mlflow_aifsm.operations.qat_freeze import (
-    Made,
-    agreement_fact,
+    check_fits,
     converted,
     float_file,
-    float_layers_fact,
     made_file,
     quantized_of,
     trained_fact,
@@ -63,14 +62,18 @@ class Judged:
         return replace(self.verification, limits=None, epsilon=None, reason=None, latency=False, outputs=None, runtime="")
 
 
-def frozen(training: QuantizationAwareTraining, example_inputs: Any, asked: Onnx, judged: Judged) -> Result:
+def frozen(training: QuantizationAwareTraining, log: Recording, example_inputs: Any, asked: Onnx, judged: Judged) -> Result:
     """Makes the integer file, finishes its conversion log, and fills the optimization log that the training began.
+
+    File and held-out data are tried before anything is logged: a conversion log is written for a file that stands.
 
     Returns:
         The result of the conversion.
     """
-    handed, log = training.handed, training.log
+    handed = training.handed
     made = made_file(training.model, handed, example_inputs, asked)
+    for one in filter(None, (judged.verification, judged.replication)):
+        check_fits(made, one)
     where = {"run_id": training.run_id, "log_id": judged.conversion_log_id}
     where |= {"responsible": log.facts.by_name["log.responsible"].value.text}
     conversion = converted(made, asked, handed.verified, judged.beside_trained, judged.epsilon_steps, where)

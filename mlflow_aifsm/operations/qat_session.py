@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import isfinite
+from copy import deepcopy
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mlflow_aifsm.facts import Json
 from mlflow_aifsm.operations import qat_checkpoint as checkpoint
 from mlflow_aifsm.operations import qat_log
 from mlflow_aifsm.operations.configs import BATCH, Onnx
+from mlflow_aifsm.operations.qat_checks import checked_numbers
 from mlflow_aifsm.operations.qat_facts import Told, schedule_told
 from mlflow_aifsm.operations.qat_start import Begun, Given, asked_json, state_of
 from mlflow_aifsm.operations.qat_watch import Group, Watch
@@ -54,11 +56,11 @@ class QuantizationAwareTraining:
         self.conversion: Result | None = None
         self.metrics: list[dict[str, float]] = []
         self.log_id, self.run_id = log.log_id, log.place.run_id
-        self.base = base
         self.sessions: list[Json] = [{"seed": torch.initial_seed(), "threads": torch.get_num_threads()}]
-        self.watch = Watch(self.model, [])
-        self.handed, self.begun, self.log, self.told, self.learn = handed, begun, log, told, learn
+        self.watch, self.base, self.told, self.learn = Watch(self.model, []), base, told, learn
+        self.handed, self.begun, self.log = handed, begun, log
         self._folder, self._saved, self._frozen = folder, False, False
+        self._failure: BaseException | None = None
         self._schedulers: list[Any] = []
         self._interrupted: tuple[checkpoint.State, checkpoint.Tensors] | None = None
         for quantizer in fake_quantized.quantizers(self.model).values():
@@ -102,9 +104,9 @@ class QuantizationAwareTraining:
             **numbers: Numbers by name: ``qat.epoch(loss=0.1, accuracy=0.98)``.
 
         Raises:
-            InputError: If a number is none, or the checkpoint cannot be written.
+            InputError: If a name or a number is none, or the checkpoint cannot be written.
         """
-        found = {name: float(value) for name, value in {**(metrics or {}), **numbers}.items()}
+        found = checked_numbers({**(metrics or {}), **numbers})
         step = self.epochs + 1
         rates = {"learning_rate": self.watch.groups[-1].last} if self.watch.groups else {}
         log_curve(self.run_id, [Point(PREFIX + name, value, step) for name, value in {**rates, **found}.items()])
@@ -126,9 +128,8 @@ class QuantizationAwareTraining:
             raise InputError("no folder for the checkpoint", remedy="pass checkpoint= to quantization_aware_training")
         said, tensors = checkpoint.optimizer_state(self.watch.optimizers)
         tensors |= checkpoint.prefixed(checkpoint.MODEL, state_of(self.model))
-        tensors |= checkpoint.prefixed(checkpoint.BEFORE, self.begun.state) | checkpoint.prefixed(
-            checkpoint.CODES, self.begun.codes
-        )
+        tensors |= checkpoint.prefixed(checkpoint.BEFORE, self.begun.state)
+        tensors |= checkpoint.prefixed(checkpoint.CODES, self.begun.codes)
         checkpoint.save(place, self._state(said), tensors | checkpoint.generators())
         self._saved |= place == self._folder
         return place
@@ -170,24 +171,28 @@ class QuantizationAwareTraining:
         Returns:
             The file, where it was logged, and the record of the optimization; ``conversion`` holds the other one.
 
+        A freeze that failed can be called again: the log says why it failed until then.
+
         Raises:
-            InputError: If the example does not fit, or the model is frozen already.
-            ConversionError: If the exporter fails; both logs then say so.
+            InputError: If example, exporter or held-out data do not fit, or the model is frozen already.
+            ConversionError: If the exporter fails; the log then says so.
             OptimizationError: If a quantizer holds what 8 bits cannot.
             TrackingError: If MLflow refuses; file and record are then kept on disk.
         """
         if self._frozen:
             raise InputError(f"log {self.log_id} is finished", remedy="begin another training")
-        asked = config or Onnx(dynamic_shapes=BATCH)
-        self._frozen = True
-        self.log.registered_model_name = registered_model_name
         judged = qat_log.Judged(verification, replication, epsilon_steps, conversion_log_id)
+        # a failure leaves this log as it was before: what a failed freeze wrote into it is not said of the next
+        log = deepcopy(self.log)
+        log.registered_model_name = registered_model_name
         try:
-            self.conversion = qat_log.frozen(self, example_inputs, asked, judged)
+            self.conversion = qat_log.frozen(self, log, example_inputs, config or Onnx(dynamic_shapes=BATCH), judged)
         except BaseException as error:
-            self.log.abort(error)
+            log.abort(error)
+            self._failure = error
             raise
-        return self.log.finish()
+        result, self._frozen = log.finish(), True
+        return result
 
     @contextmanager
     def lasting(self) -> Iterator[None]:
@@ -204,7 +209,7 @@ class QuantizationAwareTraining:
     def resume(self, state: checkpoint.State, tensors: checkpoint.Tensors) -> None:
         """Takes up an interrupted training: its weights, metrics, and what was seen and told."""
         self.model.load_state_dict(checkpoint.part(tensors, checkpoint.MODEL))
-        self.metrics = [dict(numbers) for numbers in state.metrics]
+        self.metrics = [{name: nan if value is None else value for name, value in one.items()} for one in state.metrics]
         self.watch.earlier = [structure(group, Group, "parameter group") for group in state.groups]
         self.sessions = [*state.sessions, *self.sessions]
         self.told.data = self.told.data or state.told["data"]
@@ -212,20 +217,18 @@ class QuantizationAwareTraining:
         checkpoint.restore_generators(tensors)
 
     def _restore_scheduler(self, scheduler: Any) -> None:
-        number = len(self._schedulers)
-        if self._interrupted is not None and number < len(self._interrupted[0].schedulers):
-            kept = self._interrupted[0].schedulers[number]
-            scheduler.load_state_dict({**scheduler.state_dict(), **kept})
+        number, kept = len(self._schedulers), [] if self._interrupted is None else self._interrupted[0].schedulers
+        if number < len(kept):
+            scheduler.load_state_dict({**scheduler.state_dict(), **kept[number]})
 
     def _interrupt(self, error: BaseException) -> None:
-        if self._frozen:
+        if self._frozen or error is self._failure:
             return
         if not self._saved:
             self.log.abort(error)
             return
-        _logger.warning(
-            "log %s was interrupted after epoch %d; resume=True goes on from %s", self.log_id, self.epochs, self._folder
-        )
+        words = "log %s was interrupted after epoch %d; resume=True goes on from %s"
+        _logger.warning(words, self.log_id, self.epochs, self._folder)
         write.end(self.log.place, failed=True)
 
     def _state(self, optimizers: list[Json]) -> checkpoint.State:
@@ -239,7 +242,7 @@ class QuantizationAwareTraining:
             asked_json(self.handed.asked, learn=self.learn),
             start,
             {"data": self.told.data},
-            [{name: value for name, value in numbers.items() if isfinite(value)} for numbers in self.metrics],
+            [{name: value if isfinite(value) else None for name, value in numbers.items()} for numbers in self.metrics],
             [unstructure(group) for group in self.watch.groups],
             self.sessions,
             optimizers,

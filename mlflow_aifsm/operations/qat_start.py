@@ -91,10 +91,13 @@ def given(model: Any, data: Any, config: Any, example_inputs: Any, verified_mode
     if not resume:
         check_data(data)
     samples = None if data is None else Samples.of(data)
-    base = copy.deepcopy(module).cpu()
+    base = sources.copied(module).cpu()
     example = example_inputs
     if example is None:
         example = lineage.input_example(origin) if origin is not None else None
+    if example is None and samples is None:
+        remedy = "pass the calibration samples again as data=, or example_inputs="
+        raise InputError("the model cannot be called to go on with its training", got="no example inputs", remedy=remedy)
     if example is None:
         example = float_model.example(samples, base)
     source = sources.opened(base, example, None)

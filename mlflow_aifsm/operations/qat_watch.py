@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -28,12 +28,14 @@ class Group:
         settings: Its settings but for the learning rate.
         parameters: Names of the module's parameters in it.
         rates: Learning rates in the order in which they were used, each with the number of steps that used it.
+        leads: Whether it is the first group of its optimizer that was seen: a step of the optimizer is one of each group.
     """
 
     optimizer: str
     settings: dict[str, Json]
     parameters: list[str]
     rates: list[list[float]] = field(default_factory=list)
+    leads: bool = True
 
     @property
     def steps(self) -> int:
@@ -45,12 +47,12 @@ class Group:
         """The learning rate of the last step."""
         return self.rates[-1][0]
 
-    def used(self, rate: float) -> None:
-        """Takes note of one step."""
+    def used(self, rate: float, steps: float = 1) -> None:
+        """Takes note of steps."""
         if self.rates and self.rates[-1][0] == rate:
-            self.rates[-1][1] += 1
+            self.rates[-1][1] += steps
         else:
-            self.rates.append([rate, 1])
+            self.rates.append([rate, steps])
 
 
 class Watch:
@@ -84,24 +86,20 @@ class Watch:
     @property
     def groups(self) -> list[Group]:
         """All parameter groups that made steps, those of earlier sessions joined with those that continue them."""
-        joined: list[Group] = [
-            Group(one.optimizer, one.settings, one.parameters, [list(rate) for rate in one.rates]) for one in self.earlier
-        ]
-        for group in self._groups.values():
+        joined: list[Group] = []
+        for group in (*self.earlier, *self._groups.values()):
             older = next((one for one in joined if _same(one, group)), None)
             if older is None:
-                joined.append(group)
-            else:
-                older.rates += [list(rate) for rate in group.rates]
+                older = replace(group, rates=[])
+                joined.append(older)
+            for rate, steps in group.rates:
+                older.used(rate, steps)
         return joined
 
     @property
     def steps(self) -> int:
         """Number of optimizer steps: each counts once, however many parameter groups it has."""
-        by_optimizer: dict[str, int] = {}
-        for group in self.groups:
-            by_optimizer[group.optimizer] = max(by_optimizer.get(group.optimizer, 0), group.steps)
-        return sum(by_optimizer.values())
+        return sum(group.steps for group in self.groups if group.leads)
 
     def rate_of(self, parameter: str) -> float | None:
         """The last learning rate with which a parameter was stepped; None if none was seen."""
@@ -119,9 +117,10 @@ class Watch:
                     continue
                 self.know(optimizer)
                 settings = {name: plain(value) for name, value in group.items() if name not in HIDDEN}
-                self._groups[key] = Group(type(optimizer).__name__, settings, names)
+                leads = all(of != id(optimizer) for of, _ in self._groups)
+                self._groups[key] = Group(type(optimizer).__name__, settings, names, leads=leads)
             self._groups[key].used(float(group[RATE]))
 
 
 def _same(one: Group, other: Group) -> bool:
-    return (one.optimizer, one.settings, one.parameters) == (other.optimizer, other.settings, other.parameters)
+    return replace(one, rates=[]) == replace(other, rates=[])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,20 @@ def loaded(verified: VerifiedModel) -> nn.Module | ExportedProgram:
         )
     archive = verified.folder / Path(str(entry.get("model_data", "data"))) / PT2
     return pt2_file.load(archive) if archive.is_file() else flavor.load_pytorch(verified.folder)
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A deep copy of a module, which alone is changed.
+
+    Raises:
+        InputError: If the module holds what cannot be copied: an open file, a lock, a profiler's record.
+    """
+    try:
+        return deepcopy(module)
+    except Exception as error:
+        what = f"{type(module).__name__} cannot be copied, and the caller's module is not changed"
+        got = " ".join(str(error).split())
+        raise InputError(what, got=got, remedy="load it anew, or freeze it and work on the file") from error
 
 
 def registered_state(verified: VerifiedModel) -> str:

@@ -81,6 +81,25 @@ class Transposed(nn.Module):
         return self.out(torch.relu(self.norm(self.up(torch.relu(self.conv(image))))))
 
 
+class Grouped(nn.Module):
+    """A transposed convolution whose groups share the scales of its weight, with a bias of its own or a normalization."""
+
+    def __init__(self, groups: int = 4, bias: bool = True) -> None:
+        super().__init__()
+        self.conv, self.up = nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 8, 2, 2, groups=groups, bias=bias)
+        self.norm, self.out = nn.Identity() if bias else normalized(8), nn.Conv2d(8, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.relu(self.norm(self.up(torch.relu(self.conv(image))))))
+
+
+class GroupedNormalized(Grouped):
+    """With a normalization, which cannot be folded."""
+
+    def __init__(self) -> None:
+        super().__init__(groups=2, bias=False)
+
+
 class Recurrent(nn.Module):
     """An LSTM between linear layers."""
 
@@ -93,7 +112,7 @@ class Recurrent(nn.Module):
 
 
 SHAPES = {Residual: ((1, 8, 8),), Concatenated: ((1, 10, 10), (1, 10, 10)), Smooth: ((1, 8, 8),), Transposed: ((1, 8, 8),)}
-SHAPES |= {Recurrent: ((5, 8),)}
+SHAPES |= {Recurrent: ((5, 8),), Grouped: ((1, 8, 8),), GroupedNormalized: ((1, 8, 8),)}
 
 
 @cache

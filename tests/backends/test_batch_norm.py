@@ -45,9 +45,10 @@ def test_the_first_samples_are_used_where_a_number_is_given() -> None:
     done = adapt(net(), samples(), 30, batch_size=20)
     assert (done.samples, done.iterations) == (30, 2)
     assert done.text == (
-        "running statistics of 1 batch normalizations adapted by nncf.batch_norm_adaptation on 30 samples in 2 batches, "
+        "running statistics of 1 batch normalization adapted by nncf.batch_norm_adaptation on 30 samples in 2 batches, "
         "momentum 0.1"
     )
+    assert "on 1 sample in 1 batch, momentum" in adapt(net(), samples(), 1).text
 
 
 def test_a_sequential_module_with_a_plain_mean_can_be_adapted() -> None:

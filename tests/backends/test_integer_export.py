@@ -20,7 +20,7 @@ from mlflow_aifsm.capture import quantizers, weight_codes
 from mlflow_aifsm.capture.onnx_graph import opened
 from mlflow_aifsm.errors import OptimizationError
 from mlflow_aifsm.verification import integer_execution
-from tests.backends.integer_nets import Concatenated, Recurrent, Residual, Smooth, Transposed, made
+from tests.backends.integer_nets import Concatenated, Grouped, GroupedNormalized, Recurrent, Residual, Smooth, Transposed, made
 
 ALL = (Residual, Concatenated, Smooth, Transposed, Recurrent)
 WHOLE = (Residual, Concatenated)
@@ -148,6 +148,22 @@ def test_biases_are_int32_codes_of_data_step_times_weight_step() -> None:
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(file.path).graph.initializer}
     values = stored["head.bias_quantized"] * np.asarray(bias.scale)
     assert np.abs(values - made(Residual)[0].head.bias.detach().numpy()).max() <= max(bias.scale) / 2 + 1e-9
+
+
+def test_a_bias_whose_groups_share_scales_stays_in_float_with_its_reason() -> None:
+    model, file, samples = made(Grouped)
+    assert "its bias has 8 channels, its weight 2 scales that groups share" in file.reasons.values()
+    assert "up.bias" in {tensor.name for tensor in onnx.load(file.path).graph.initializer}
+    assert max(row.largest for row in compared(file, model, [(samples, {})]).rows) <= 1
+
+
+def test_weights_are_not_compared_with_floats_that_have_a_normalization_folded_in() -> None:
+    file = opened(made(GroupedNormalized)[1].path)
+    assert "BatchNormalization" in operators(GroupedNormalized)
+    fact = weight_codes.weight_codes(file, made(GroupedNormalized)[1].float_path, quantizers.read(file))
+    assert "batch normalization folded into it" in fact.value.data["not_compared"]["up.weight"]
+    assert fact.value.data["different"] == 0
+    assert fact.findings == ()
 
 
 def test_a_scale_that_is_no_number_is_refused() -> None:

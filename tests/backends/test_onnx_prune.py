@@ -11,9 +11,10 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from mlflow_aifsm.backends.exporters import to_onnx
-from mlflow_aifsm.backends.onnx_prune import aliases, prunable, prune_file
+from mlflow_aifsm.backends.onnx_prune import aliases, left_out, prunable, prune_file
 from mlflow_aifsm.backends.pruned import Applied
 from mlflow_aifsm.capture.layer_weights import layer_weights
 from mlflow_aifsm.capture.onnx_graph import opened
@@ -179,3 +180,10 @@ def test_a_weight_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     weight[3, 3] = np.inf
     with pytest.raises(InputError, match="weight w is not finite"):
         pruned(products(tmp_path / "model.onnx", weight))
+
+
+def test_stored_weights_that_no_pruning_reaches_are_told(path: Path, tmp_path: Path) -> None:
+    words = nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 4))
+    to_onnx(words.eval(), (torch.zeros(2, dtype=torch.int64),), {}, made := tmp_path / "words.onnx", dynamic_shapes="batch")
+    assert (left_out(made).sizes, left_out(made).total) == ({"0.weight": 80}, 112)
+    assert left_out(path).text == ""

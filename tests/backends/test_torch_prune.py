@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -144,24 +145,54 @@ def test_attention_keeps_the_weight_it_reads_without_calling_its_module() -> Non
     assert [layer.tensor for layer in torch_prune.prunable(module)] == ["linear1.weight", "linear2.weight"]
 
 
-def test_a_mask_in_force_is_refused_by_name() -> None:
+@pytest.mark.parametrize("tensor", ["weight", "bias"])
+def test_a_mask_in_force_is_refused_by_name(tensor: str) -> None:
     module = net()
-    prune.random_unstructured(module.hidden, "weight", 0.3)
-    with pytest.raises(InputError, match=r"'hidden' is pruned already.*prune\.remove"):
+    prune.random_unstructured(module.hidden, tensor, 0.3)
+    with pytest.raises(InputError, match=rf"'hidden\.{tensor}' is pruned already.*prune\.remove"):
         torch_prune.prunable(module)
 
 
-def test_a_parametrized_weight_is_refused_by_name() -> None:
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("normed", "remedy"),
+    [
+        (parametrizations.weight_norm, "parametrize.remove_parametrizations on it first, or name the layer in keep_dense"),
+        (nn.utils.weight_norm, "torch.nn.utils.remove_weight_norm"),
+        (nn.utils.spectral_norm, "torch.nn.utils.remove_spectral_norm"),
+    ],
+)
+def test_a_computed_weight_is_refused_by_name_where_it_is_chosen(normed: Callable[[nn.Module], object], remedy: str) -> None:
     module = net()
-    parametrizations.weight_norm(module.conv)
-    with pytest.raises(InputError, match=r"'conv' is computed from other parameters.*remove_parametrizations"):
-        torch_prune.prunable(module)
+    normed(module.conv)
+    layers = torch_prune.prunable(module)
+    conv, others = layers[0], layers[1:]
+    assert (conv.tensor, "Conv2d" in conv.aliases) == ("conv.weight", True)
+    with pytest.raises(InputError, match=rf"'conv' is computed from other parameters.*{remedy}"):
+        torch_prune.apply(module, layers, {}, Pattern.of("element"), 0.5, "global")
+    applied = torch_prune.apply(module, others, torch_scores.magnitude(module, others), Pattern.of("element"), 0.5, "global")
+    assert set(applied.masks) == set(torch_prune.masks(module, layers)) == {layer.tensor for layer in others}
+    assert applied.amount == pytest.approx(0.5, abs=0.01)
+    torch_prune.finalize(module)
+
+
+def test_weights_that_no_pruning_reaches_are_told_with_their_share() -> None:
+    module = nn.ModuleDict({"words": nn.Embedding(10, 8), "memory": nn.LSTM(8, 4), "last": nn.Linear(4, 6)})
+    left = torch_prune.left_out(module)
+    assert left.sizes == {"words.weight": 80, "memory.weight_ih_l0": 128, "memory.weight_hh_l0": 64}
+    assert left.share == pytest.approx(272 / 296)
+    assert left.text.startswith("91.9% of the weights ")
+    assert left.text.endswith("memory.weight_ih_l0 (128), words.weight (80), memory.weight_hh_l0 (64).")
+    assert torch_prune.left_out(net()).text == ""
+    tied = torch_prune.left_out(Tied())
+    assert (dict(tied.sizes), tied.share) == ({}, 0)
 
 
 @pytest.mark.parametrize("module", [nn.LazyLinear(4), nn.Linear(2, 2, device="meta")])
 def test_a_weight_without_values_is_refused(module: nn.Module) -> None:
-    with pytest.raises(InputError, match="has no values"):
-        torch_prune.prunable(module)
+    (layer,) = torch_prune.prunable(module)
+    with pytest.raises(InputError, match=r"has no values.*keep_dense"):
+        _ = layer.matrix
 
 
 def test_layers_of_another_module_are_refused() -> None:

@@ -152,3 +152,41 @@ def test_weights_that_are_not_finite_are_refused_by_name() -> None:
         module.hidden.weight[0, 0] = float("nan")
     with pytest.raises(InputError, match=r"scores of hidden\.weight are not finite"):
         torch_scores.magnitude(module, torch_prune.prunable(module))
+
+
+def misshapen(side: int) -> Samples:
+    return Samples.of(Data(images()[:, :, :side], labels=labels()))
+
+
+@pytest.mark.parametrize(
+    ("data", "loss", "words"),
+    [
+        (misshapen(1), LOSS, r"the data do not fit the module; got float32 \[8, 4, 1, 6\]: RuntimeError: "),
+        (samples(), torch.matmul, r"the loss does not fit; got float32 \[8, 8\], int64 \[8\]: RuntimeError: "),
+        (samples(), lambda outputs: outputs.mean(), r"the loss does not fit; got .*TypeError: "),
+        (Samples.of(images()), LOSS, "no labels"),
+    ],
+)
+def test_data_and_loss_that_do_not_fit_are_told_with_their_shapes(data: Samples, loss: torch_scores.Loss, words: str) -> None:
+    module = net()
+    layers = torch_prune.prunable(module)
+    with pytest.raises(InputError, match=words):
+        torch_scores.tried(module, layers, data, loss)
+    with pytest.raises(InputError, match=words):
+        torch_scores.gradient(module, layers, data, loss, times_weight=True)
+
+
+def test_a_trial_reads_one_batch_and_leaves_no_trace() -> None:
+    module, read = net().train(), []
+    before, random = copy.deepcopy(module.state_dict()), torch.random.get_rng_state()
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        read.append(len(targets))
+        return LOSS(outputs + torch.rand(()), targets)
+
+    torch_scores.tried(module, torch_prune.prunable(module), samples(), loss)
+    assert read == [torch_scores.BATCH]
+    assert module.training
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert all(one.grad is None for one in module.parameters())
+    assert torch.equal(torch.random.get_rng_state(), random)

@@ -126,3 +126,35 @@ def test_zeros_that_are_no_tiles_stay_what_they_are():
     made = pruned("element", (64, 32))
     assert (without_rounding(made, rounding=20) == made).all()
     assert without_rounding(made, rounding=0) is made
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked", "found"),
+    [
+        ((1, 64), "element", "element"),
+        ((1, 64), "group", "element"),
+        ((1, 64), "vector:4", "vector:4"),
+        ((1, 64), "2:4", "2:4"),
+        ((64, 1), "element", "element"),
+        ((64, 1), "channel", "element"),
+        ((64, 1), "block:4x1", "block:4x1"),
+    ],
+)
+def test_an_axis_of_one_place_shows_no_pattern_and_holds_the_asked_one(shape, asked, found):
+    zero = pruned(asked, shape)
+    assert pattern_of(zero).word == found
+    assert holds(zero, Pattern.of(asked))
+    assert without_rounding(zero, 0) is zero
+
+
+def test_of_layers_together_those_with_several_rows_tell_the_pattern():
+    row, layer, dense = pruned("element", (1, 64)), pruned("group", (16, 9)), np.zeros((16, 64), bool)
+    assert common_pattern([row, layer]).word == "group"
+    assert common_pattern([row, dense]).word == "element"
+
+
+def test_zeros_of_rounding_are_told_from_vectors_in_a_single_row():
+    zero = pruned("vector:4", (1, 256))
+    noisy = zero.copy()
+    noisy[0, np.flatnonzero(~zero[0])[:3]] = True
+    assert (without_rounding(noisy, 4) == zero).all()

@@ -66,6 +66,24 @@ def test_data_are_needed_for_the_ranges(experiment: str) -> None:
     assert "no calibration data; got None" in refused(trained(), None)
 
 
+def test_a_model_that_cannot_be_copied_is_refused(experiment: str) -> None:
+    model = trained()
+    with Path(__file__).open() as held_open:
+        model.log = held_open
+        assert "SmallNet cannot be copied, and the caller's module is not changed" in refused(model, digits()[0][:8])
+
+
+def test_what_a_resumed_training_lacks_is_named(experiment: str, tmp_path: Path) -> None:
+    assert "no checkpoint to go on from; got resume=True" in refused(trained(), None, resume=True)
+    words = refused(trained(), None, resume=True, checkpoint=tmp_path)
+    assert "cannot be called to go on with its training; got no example inputs" in words
+    assert "pass the calibration samples again as data=, or example_inputs=" in words
+
+
+def test_a_file_is_no_place_for_a_checkpoint(experiment: str) -> None:
+    assert "a checkpoint is a folder; got the file" in refused(trained(), digits()[0][:8], checkpoint=__file__)
+
+
 def test_data_that_are_not_finite_are_refused(experiment: str) -> None:
     images = digits()[0][:8].copy()
     images[3, 0, 0, 0] = np.nan
