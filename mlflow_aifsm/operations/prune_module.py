@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -104,7 +103,7 @@ class ModulePruning:
 
     def __init__(self, log: Recording, module: nn.Module, watch: Watch | None) -> None:
         self._log, self._watch = log, watch
-        self.module = _copied(module)
+        self.module = sources.copied(module)
         self._layers = torch_prune.prunable(self.module)
         log.note(*filter(None, [torch_prune.left_out(self.module).text]))
         self.pruned: list[Pruned] = []
@@ -225,16 +224,6 @@ class ModulePruning:
         """Share of the weights of all layers that a mask holds at zero."""
         masks = torch_prune.masks(self.module, self._layers)
         return 1 - sum(int(mask.sum()) for mask in masks.values()) / sum(mask.size for mask in masks.values())
-
-
-def _copied(module: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(module)
-    except Exception as error:
-        what = f"{type(module).__name__} cannot be copied, and the caller's module is not changed"
-        raise InputError(
-            what, got=" ".join(str(error).split()), remedy="load it anew, or freeze it and prune the file"
-        ) from error
 
 
 def _framework(applied: Applied) -> str:
