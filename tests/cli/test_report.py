@@ -102,7 +102,7 @@ def test_the_logo_that_the_settings_name_stands_in_the_report(logged: Logged, tm
 
 
 def test_the_chain_of_a_registered_version_is_one_document_from_the_conversion_on(logged: Logged) -> None:
-    outcome = command("report", "models:/cli-int8/1", "--chain", "--format", "md")
+    outcome = command("report", logged.int8.version_uri, "--chain", "--format", "md")
     assert (outcome.code, outcome.err) == (0, "")
     (name,) = outcome.out.split()
     text = Path(name).read_text("utf-8")
