@@ -17,7 +17,6 @@ os.environ["MLFLOW_AIFSM_RESPONSIBLE"] = "A. Ito"
 
 import argparse
 import logging
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,6 +31,7 @@ import mlflow_aifsm as aifsm
 from mlflow_aifsm.autologging import wrapping
 from mlflow_aifsm.autologging.table import BUILT_IN
 from mlflow_aifsm.backends.exporters import to_onnx
+from tests.benchmarks.pairs import show
 from tests.benchmarks.verification import resnet18
 
 SAMPLES, SIDE, TARGET = 300, 64, 1.15
@@ -104,11 +104,7 @@ def main() -> None:
     images = np.random.default_rng(0).standard_normal((SAMPLES, 3, SIDE, SIDE), dtype=np.float32)
     turns = [(timed(recorded, model, images), timed(bare, model, images)) for _ in range(options.repeats + 1)][1:]
     print(f"autolog() around nncf.quantize / nncf.quantize, ResNet-18 at {SIDE}x{SIDE}, {SAMPLES} samples, target {TARGET}")
-    for at, what in enumerate(("clock", "processors")):
-        ratios = sorted(ours[at] / alone[at] for ours, alone in turns)
-        sides = (statistics.median(side[at] for side in pair) for pair in zip(*turns, strict=True))
-        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
-        print(f"{what:10} {spread}   {' / '.join(f'{seconds:.2f} s' for seconds in sides)}")
+    show(turns)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ os.environ["MLFLOW_AIFSM_RESPONSIBLE"] = "A. Ito"
 
 import argparse
 import logging
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ import torch
 
 import mlflow_aifsm as aifsm
 from mlflow_aifsm.backends.exporters import to_onnx
+from tests.benchmarks.pairs import show
 from tests.benchmarks.verification import resnet18
 
 SAMPLES, SIDE, TARGET = 300, 64, 1.10
@@ -69,11 +69,7 @@ def main() -> None:
     print(f"load average at the start {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     turns = [(timed(with_log, path, images), timed(without_log, path, images)) for _ in range(options.repeats + 1)][1:]
     print(f"quantize(NNCF()) with its log / nncf.quantize, ResNet-18 at {SIDE}x{SIDE}, {SAMPLES} samples, target {TARGET}")
-    for at, what in enumerate(("clock", "processors")):
-        ratios = sorted(ours[at] / bare[at] for ours, bare in turns)
-        sides = (statistics.median(side[at] for side in pair) for pair in zip(*turns, strict=True))
-        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
-        print(f"{what:10} {spread}   {' / '.join(f'{seconds:.2f} s' for seconds in sides)}")
+    show(turns)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def test_without_a_compiler_it_works_and_says_nothing(experiment: str, tmp_path:
 
 
 def test_lightnings_trainer_tells_what_it_does(experiment: str, tmp_path: Path) -> None:
-    lightning = pytest.importorskip("lightning.pytorch")
+    import lightning.pytorch as lightning
 
     class Classifier(lightning.LightningModule):
         def __init__(self, net: nn.Module) -> None:
