@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 
 import pytest
 
@@ -21,13 +22,24 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
     return made
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Path of the system's Chromium; without it the test skips, or fails where the system's packages are required."""
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+def of_the_system(package: str, commands: Sequence[str]) -> str:
+    """Path of the first command there is; without one the test skips, or fails where the system's packages are required."""
+    found = next(filter(None, map(shutil.which, commands)), None)
     if found is not None:
         return found
-    missing = "the system package 'chromium' is missing: apt-get install chromium"
+    missing = f"the system package '{package}' is missing: apt-get install {package}"
     if os.environ.get("AIFSM_TEST_REQUIRE_SYSTEM") == "1":
         pytest.fail(missing)
     pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def libreoffice() -> str:
+    """Path of LibreOffice."""
+    return of_the_system("libreoffice-writer-nogui", ("soffice",))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the system's Chromium."""
+    return of_the_system("chromium", CHROMIUM)

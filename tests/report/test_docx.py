@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -136,18 +134,6 @@ def test_every_part_is_xml_that_a_strict_reader_takes() -> None:
     assert len(names) > 8
     for name in names:
         etree.fromstring(part(content, name), etree.XMLParser(recover=False, resolve_entities=False))
-
-
-@pytest.fixture(scope="session")
-def libreoffice() -> str:
-    """Path of LibreOffice; without it the test skips, or fails where the system's packages are required."""
-    found = shutil.which("soffice")
-    if found is not None:
-        return found
-    missing = "the system package 'libreoffice-writer-nogui' is missing: apt-get install libreoffice-writer-nogui"
-    if os.environ.get("AIFSM_TEST_REQUIRE_SYSTEM") == "1":
-        pytest.fail(missing)
-    pytest.skip(missing)
 
 
 def test_libreoffice_opens_it_and_shows_every_value_on_pages_that_are_counted(libreoffice: str, tmp_path: Path) -> None:
