@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from mlflow_aifsm import audit, config
 from mlflow_aifsm.errors import InputError, NotFoundError
-from mlflow_aifsm.record import Evidence
+from mlflow_aifsm.record import Evidence, Record
 from mlflow_aifsm.report.annex_excerpt import shortened
 from mlflow_aifsm.report.formats import checked, write, write_dossier
 from mlflow_aifsm.report.index import index, listed
@@ -16,7 +17,7 @@ from mlflow_aifsm.report.look import Look, look
 from mlflow_aifsm.template import LOGS
 from mlflow_aifsm.tracking import keys
 from mlflow_aifsm.tracking.connection import client, speaking
-from mlflow_aifsm.tracking.read import run_by_output
+from mlflow_aifsm.tracking.read import logs_by_output
 from mlflow_aifsm.tracking.staging import csv
 
 NOT_IN_NAMES = re.compile(r"[^\w.+@ -]+")
@@ -120,12 +121,19 @@ def _earlier(logs: Sequence[Evidence]) -> Evidence | None:
     wanted = logs[0].record.input_sha256
     if not wanted:
         return None
-    try:
-        candidates = audit.read(run_by_output(wanted))
-    except NotFoundError:
-        return None
     seen = {evidence.sha256 for evidence in logs}
-    return next((one for one in candidates if one.record.output_sha256 == wanted and one.sha256 not in seen), None)
+    for run_id, log_id in sorted(logs_by_output(wanted), key=partial(_distance, logs[0].record)):
+        for one in audit.read(run_id):
+            if one.record.log_id == log_id and one.record.output_sha256 == wanted and one.sha256 not in seen:
+                return one
+    return None
+
+
+def _distance(later: Record, log: tuple[str, str]) -> int:
+    """Several logs may have delivered the same bytes: the one that ``later`` names, then one of its run, then the newest."""
+    run_id, log_id = log
+    named = log_id and log_id in {entry.value.text for entry in later.entries.values() if entry.value}
+    return 0 if named else 1 if run_id == later.run_id else 2
 
 
 def rendered_experiment(name: str, folder: str | Path, format: str, chosen: Look) -> tuple[tuple[Evidence, ...], Path]:

@@ -9,6 +9,7 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["NNCF_CI"] = "1"
 os.environ["MLFLOW_AIFSM_QUIET"] = "1"
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,25 +23,45 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """URI of the session's database; its migrations cost seconds, so there is one."""
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database without content; its migrations cost seconds, so others are copies of it."""
     import mlflow
 
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-    mlflow.MlflowClient(uri).search_experiments()
-    return uri
+    path = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
+def database(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URI of the session's database."""
+    return copied(migrated, tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
 def experiment(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Id of a fresh experiment of the session's database, which is the active one; the working folder is the test's own."""
+    yield from entered(database, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def own_experiment(migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """As ``experiment``, in a database of the test's own: what it registers first is version 1."""
+    yield from entered(copied(migrated, tmp_path), tmp_path, monkeypatch)
+
+
+def copied(database: Path, folder: Path) -> str:
+    return f"sqlite:///{shutil.copy(database, folder)}"
+
+
+def entered(database: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     import mlflow
 
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     monkeypatch.setenv("MLFLOW_AIFSM_RESPONSIBLE", "A. Ito")
     mlflow.set_tracking_uri(database)
-    made = mlflow.create_experiment(str(tmp_path), artifact_location=(tmp_path / "artifacts").as_uri())
+    made = mlflow.create_experiment(str(folder), artifact_location=(folder / "artifacts").as_uri())
     mlflow.set_experiment(experiment_id=made)
     yield made
     while mlflow.active_run():

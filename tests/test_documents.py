@@ -61,7 +61,7 @@ class Prepared:
 
 
 @pytest.fixture
-def prepared(experiment: str) -> Prepared:
+def prepared(own_experiment: str) -> Prepared:
     from examples.quickstart import digits, register, train
 
     data = digits()

@@ -147,13 +147,18 @@ def run_by_output(sha256: str) -> str:
     Raises:
         NotFoundError: If no run of the tracking server did.
     """
+    for run_id, _ in logs_by_output(sha256):
+        return run_id
+    raise NotFoundError(f"no run at {server()} delivered a file with sha256 {sha256[:12]}…", remedy="name the run instead")
+
+
+def logs_by_output(sha256: str) -> tuple[tuple[str, str], ...]:
+    """Run id and log id of each log that delivered a file set of this digest, newest first, those that failed at the end."""
     _database_exists()
     with speaking("searching for the file's run"):
         found = [(entry, log) for log in LOGS for entry in _newest_first(log, "output_sha256", sha256)]
-    whole = [entry for entry, log in found if _finished(entry, log)]
-    for entry in (*whole, *(entry for entry, _ in found)):
-        return str(entry.info.run_id)
-    raise NotFoundError(f"no run at {server()} delivered a file with sha256 {sha256[:12]}…", remedy="name the run instead")
+    found.sort(key=lambda one: not _finished(*one))
+    return tuple((str(entry.info.run_id), str(entry.data.tags.get(tag(log, "log_id"), ""))) for entry, log in found)
 
 
 def latest_by_log_id(log: str, log_id: str) -> tuple[str, str] | None:

@@ -115,6 +115,16 @@ def test_the_chain_of_a_registered_version_is_one_document_from_the_conversion_o
     assert [line for line in text.splitlines() if "of the target against" not in line] == of_run.splitlines()
 
 
+def test_of_two_logs_that_delivered_the_same_bytes_the_chain_holds_the_one_that_was_taken(logged: Logged) -> None:
+    with aifsm.record_conversion(verified_model="detector_4", responsible="root", nested=True) as log:
+        log.output(logged.frozen.path)
+    (name,) = command("report", logged.int8.version_uri, "--chain", "--format", "md").out.split()
+    text = Path(name).read_text("utf-8")
+    assert log.result.record.output_sha256 == logged.frozen.record.output_sha256
+    assert logged.frozen.log_id in text
+    assert log.log_id not in text
+
+
 def test_an_experiment_becomes_a_folder_with_a_list(logged: Logged, tmp_path: Path) -> None:
     name = mlflow.get_experiment(mlflow.get_run(logged.run_id).info.experiment_id).name
     outcome = command("report", "--experiment", name, "--format", "md", "-o", "all")
