@@ -105,7 +105,6 @@ class Optimization:
         support.check(asked)
         support.check_data(asked, given=data is not None)
         path = self._frozen(self._number + 1)
-        support.check_model(path, asked)
         done, call = quantize_step.quantized(self.log, path, None if data is None else Samples.of(data), asked)
         self._made = Made(done, path)
         what, sha256 = quantize_step.told(asked) or call.value.brief, set_digest(file_set(done.quantized.path))

@@ -189,9 +189,10 @@ def _calibration(task: Task, seen: Seen, words: str, short: str, done: Quantized
 
 def _while_nncf_read(done: Quantized, collected: Collected, method: str) -> _Counted:
     tensors = collected.tensors
-    estimates = judged(tensors, collected.told, {row.label: row.levels for row in _rows(done)}, method)
+    levels = {row.label: row.levels for row in _rows(done)}
+    estimates = judged(tensors, collected.told, levels, method)
     notes = [f"Activation '{name}' was not counted: {why}." for name, why in collected.uncounted.items()]
-    if collected.problem or (not estimates and _rows(done)):
+    if collected.problem or (not estimates and levels):
         why = collected.problem or "it did not call what was watched"
         notes += [f"NNCF {version('nncf')} did not show what it calibrated with, so clipped values were not counted: {why}."]
     apart = len(collected.by_channel)

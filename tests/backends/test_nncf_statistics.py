@@ -11,7 +11,7 @@ import pytest
 from onnx import helper
 
 from mlflow_aifsm.backends import nncf, nncf_statistics
-from mlflow_aifsm.backends.nncf_statistics import Collected, collecting
+from mlflow_aifsm.backends.nncf_statistics import MOST, Collected, collecting
 from mlflow_aifsm.calibration.told import Told
 from mlflow_aifsm.capture import quantizers
 from mlflow_aifsm.capture.quantizer import ACTIVATION, Quantizer
@@ -52,13 +52,13 @@ def test_all_values_of_all_samples_are_counted_and_those_of_bias_correction_are_
 
 
 def test_of_many_samples_some_are_counted_and_the_extremes_are_those_of_all() -> None:
-    images = small().images[:150].copy()
+    images = small().images[: 2 * MOST].copy()
     images[1, 0, 0, 0] = 7.0  # every second sample is counted, and this is none of them
-    with collecting(150) as found:
-        nncf.quantize(small().path, [{"image": image[None]} for image in images], {"subset_size": 150})
+    with collecting(2 * MOST) as found:
+        nncf.quantize(small().path, [{"image": image[None]} for image in images], {"subset_size": 2 * MOST})
     image = found.tensors["image"]
-    assert (found.every, found.read, found.counted) == (2, 150, 75)
-    assert (image.samples, image.elements, image.high) == (150, 75 * 64, 7.0)
+    assert (found.every, found.read, found.counted) == (2, 2 * MOST, MOST)
+    assert (image.samples, image.elements, image.high) == (2 * MOST, MOST * 64, 7.0)
     assert image.counts[np.float32(1.0).view(np.uint32) >> 16] == (images[::2] == 1).sum() > 0
 
 
