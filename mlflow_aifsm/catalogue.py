@@ -140,6 +140,7 @@ def _catalogue() -> dict[str, FactType]:
         FactType("verification.max_diff", "largest absolute difference of outputs", "output unit", "aifsm.max_diff"),
         FactType("verification.p99_diff", "99th percentile of absolute differences", "output unit", "aifsm.p99_diff"),
         FactType("verification.sqnr_db", "signal to quantization noise ratio of the outputs", "dB", "aifsm.sqnr_db"),
+        FactType("verification.agreement", "samples with the float model's decision", "ratio in [0, 1]", "aifsm.agreement"),
         FactType("verification.flips", "samples whose decision changed", "count", "aifsm.flips"),
         FactType("verification.accuracy", "accuracy of the delivered model", "ratio in [0, 1]", "aifsm.accuracy"),
         FactType("verification.accuracy_drop", "accuracy before minus after", "ratio in [-1, 1]", "aifsm.accuracy_drop"),

@@ -25,6 +25,7 @@ FACTS: Mapping[str, tuple[str, str]] = {
         "flips",
         "{flips} of {samples} decisions changed; rate at most {flip_upper_95:.2g} with 95 % confidence",
     ),
+    "verification.agreement": ("agreement", "{agreement:.4f} of the decisions are the float model's"),
     "verification.accuracy": ("accuracy_after", "{accuracy_after:.4f}" + _BEFORE),
     "verification.accuracy_drop": ("accuracy_drop", "{accuracy_drop:.4f}"),
     WORST_CLASS: (

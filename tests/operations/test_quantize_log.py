@@ -25,6 +25,7 @@ METRICS = {
     "aifsm.worst_class_recall",
     "aifsm.sqnr_db",
     "aifsm.p99_diff",
+    "aifsm.agreement",
     "aifsm.flips",
     "aifsm.size_ratio",
     "aifsm.integer_ops_ratio",
