@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -11,7 +12,8 @@ import torch
 from torch import nn
 
 import mlflow_aifsm as aifsm
-from mlflow_aifsm.errors import InputError
+from mlflow_aifsm import audit
+from mlflow_aifsm.errors import InputError, TrackingError
 from mlflow_aifsm.operations.qat_session import QuantizationAwareTraining
 from mlflow_aifsm.operations.qat_watch import Watch
 from mlflow_aifsm.verification import integer_execution
@@ -118,6 +120,26 @@ def test_a_freeze_that_failed_can_be_called_again(experiment: str, wrong: dict[s
     assert aifsm.load_record(qat.run_id).failure == ""
     with pytest.raises(InputError, match="is finished"):
         qat.freeze()
+
+
+def test_a_freeze_that_mlflow_refused_can_be_called_again(experiment: str, tmp_path: Path) -> None:
+    qat = trained(Twice())
+    blocked = tmp_path / "artifacts"
+    shutil.rmtree(blocked, ignore_errors=True)
+    blocked.write_text("a file where MLflow wants a folder", "utf-8")
+    with pytest.raises(TrackingError):
+        qat.freeze()
+    blocked.unlink()
+    int8 = qat.freeze()
+    tags = mlflow.MlflowClient().get_run(qat.run_id).data.tags
+    assert tags["aifsm.optimization.status"] == str(int8.record.status) != "failed"
+    # what MLflow refused is not unsaid: that conversion stays a failed one, and the second has a run of its own
+    assert tags["aifsm.conversion.status"] == "failed"
+    assert any("holds a conversion log already" in note for note in qat.conversion.record.notes)
+    for run_id, log, result in ((qat.run_id, "optimization", int8), (qat.conversion.run_id, "conversion", qat.conversion)):
+        (evidence,) = audit.read(run_id, log)
+        assert (evidence.sha256, evidence.record.failure) == (result.record.sha256, "")
+        assert not [check for check in evidence.checks if check.holds is False]
 
 
 @pytest.mark.parametrize("value", [None, "abc", "1", torch.tensor([1.0, 2.0]), [1.0]])
