@@ -59,7 +59,8 @@ def script_fact(
         settings_file: Name of the file with its settings; empty if there is none.
         exit_code: How it ended; None where that was not told.
     """
-    stored = f" (sha256 {files[line][:12]}…)" if line in files else ""
+    scripts = {name: digest for name, digest in files.items() if name != settings_file}
+    stored = "".join(f" ({'' if name == line else f'{name}, '}sha256 {digest[:12]}…)" for name, digest in scripts.items())
     shown = ", ".join(f"{name}={value!r}" for name, value in settings.items()) if isinstance(settings, Mapping) else ""
     where = f"{settings_file} (sha256 {files[settings_file][:12]}…)" if settings_file else shown
     parts = [f"{line}{stored}", f"configuration: {where or 'not told'}"]

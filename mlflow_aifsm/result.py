@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from mlflow_aifsm.facts import Finding
 from mlflow_aifsm.record import Record, VerificationResult
+from mlflow_aifsm.report import result
 from mlflow_aifsm.report.summary import summary
+from mlflow_aifsm.tracking.connection import server
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +49,10 @@ class Result:
         return summary(self.record, self.model_uri, self.version_uri)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        return result.html(self.record, self.model_uri, self.version_uri, _page(self.run_id))
+
+
+def _page(run_id: str) -> str:
+    """Address of the run in MLflow's UI; empty where MLflow has no server, whose UI would show it."""
+    address = server()
+    return f"{address.rstrip('/')}/#/runs/{run_id}" if address.startswith(("http://", "https://")) else ""

@@ -25,7 +25,7 @@ def holder(verification: Verification, source: SourceCode) -> str:
     if verification.epsilon is None and verification.limits is None:
         return ""
     word = "epsilon" if verification.epsilon is not None else "limits"
-    if source.commit and source.dirty is False and _gives(source, word):
+    if source.commit and source.dirty is False and not source.differs and _gives(source, word):
         return f"{source.name}, commit {source.commit}"
     return "criterion supplied with the call"
 
@@ -41,19 +41,22 @@ def _gives(source: SourceCode, word: str) -> bool:
     return any(isinstance(node, ast.keyword) and node.arg == word for node in ast.walk(tree))
 
 
-def environments(verification: Verification, log: str, made: Fact | None) -> str:
+def environments(verification: Verification, log: str, made: Fact | None, elsewhere: str = "") -> str:
     """How the place of the verification differs from that of the conversion (EASA Concept Paper IMP-07).
 
     Args:
         verification: What was asked.
         log: ``conversion`` or ``optimization``.
         made: The environment of the log, as far as it is known by now.
+        elsewhere: Where the work was done, if that was not this process.
     """
     if verification.outputs is not None:
         place = verification.runtime or "not recorded"
         return f"Verified outside the environment of the log: target device, {place}."
     if made is not None and made.state is State.NOT_RECORDED:
         return f"The environment of the {log} is not known, so neither is its difference from that of the verification."
+    if elsewhere:
+        return f"The {log} ran in {elsewhere}; the environment of the log is that of the process that recorded and verified."
     return f"{log.capitalize()} and verification ran in one process: the environment of the log is that of both."
 
 

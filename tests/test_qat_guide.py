@@ -26,7 +26,7 @@ def test_each_example_of_the_guide_runs(experiment: str) -> None:
     images, labels = digits()
     rows = torch.utils.data.TensorDataset(torch.from_numpy(images[:128]), torch.from_numpy(labels[:128]))
     blocks = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         names = {"aifsm": aifsm, "torch": torch, "model": trained(), "loss": torch.nn.CrossEntropyLoss()}
         names |= {"loader": torch.utils.data.DataLoader(rows, 64), "calibration": calibration(), "held_out": held_out()}

@@ -12,8 +12,8 @@ ASKED = Verification(None, limits={"accuracy_drop": 0.02})
 CALL = "criterion supplied with the call"
 
 
-def held(content: str, name: str = "convert.py", *, dirty: bool = False) -> str:
-    return holder(ASKED, SourceCode(Kind.SCRIPT, name, content.encode(), commit="abc", dirty=dirty))
+def held(content: str, name: str = "convert.py", *, dirty: bool = False, differs: bool = False) -> str:
+    return holder(ASKED, SourceCode(Kind.SCRIPT, name, content.encode(), commit="abc", dirty=dirty, differs=differs))
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ def held(content: str, name: str = "convert.py", *, dirty: bool = False) -> str:
 def test_a_committed_script_that_passes_the_criterion_holds_it(content: str, name: str) -> None:
     assert held(content, name) == f"{name}, commit abc"
     assert held(content, name, dirty=True) == CALL
+    assert held(content, name, differs=True) == CALL
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
 
+from mlflow_aifsm.capture.notebook import Session, session
 from mlflow_aifsm.digests import sha256_bytes
 
 DIFF_LIMIT = 1_000_000
@@ -39,15 +41,20 @@ class Kind(StrEnum):
     TEST = "test"
 
 
+_UNSTORED = {Kind.COMMAND: "installed command"}
+
+
 @dataclass(frozen=True, slots=True)
 class SourceCode:
     """The code that ran, and where it stands in its repository.
 
     Attributes:
         kind: What started the conversion.
-        name: Path of the file relative to the repository, or its name; empty where there is no file.
+        name: Path of the file relative to the repository, or its name; of a command the line as it was typed; else empty.
         content: The file's bytes at the time of the call; empty where there is no file.
         cells: What was typed, where there is an input history, as UTF-8.
+        cell: Number of the notebook's cell that ran; None where it is no notebook.
+        differs: Whether ``content`` may not be what ran: it was changed since, or lacks cells that ran.
         sha256: SHA-256 of ``content``, or of ``cells`` where there is no file; empty if there is neither.
         commit: Full id of the commit that is checked out.
         branch: Branch that is checked out; empty if detached.
@@ -61,6 +68,8 @@ class SourceCode:
     name: str = ""
     content: bytes = field(default=b"", repr=False)
     cells: bytes = field(default=b"", repr=False)
+    cell: int | None = None
+    differs: bool = False
     sha256: str = ""
     commit: str = ""
     branch: str = ""
@@ -71,13 +80,15 @@ class SourceCode:
 
     @property
     def text(self) -> str:
-        """One line: ``train.py (sha256 1a2b3c4d5e6f…, commit 9f8e7d6c5b4a, uncommitted changes)``."""
+        """One line: ``train.py (sha256 1a2b3c4d5e6f…, commit 9f8e7d6c5b4a, uncommitted changes)``; a notebook with its cell."""
         words = (
-            f"sha256 {self.sha256[:12]}…" if self.sha256 else "no source file",
+            f"sha256 {self.sha256[:12]}…" if self.sha256 else _UNSTORED.get(self.kind, "no source file"),
             f"commit {self.commit[:12]}" if self.commit else "no commit",
             "uncommitted changes" if self.dirty else "",
         )
-        return f"{self.name or self.kind} ({', '.join(word for word in words if word)})"
+        unnamed = "notebook, path not known" if self.kind is Kind.NOTEBOOK else self.kind
+        cell = f", cell [{self.cell}]" if self.cell else ""
+        return f"{self.name or unnamed}{cell} ({', '.join(word for word in words if word)})"
 
     def files(self) -> dict[str, bytes]:
         """What to store: artifact path (``source/…``, one level, safe characters) to bytes."""
@@ -87,10 +98,11 @@ class SourceCode:
 
 def source_code() -> SourceCode:
     """The script, notebook or session that is running now, with its repository. Never fails: what is missing is noted."""
-    found, path = _running()
+    typed = session()
+    found, path = _running() if typed is None else _of_session(typed)
     folder = path.parent if path is not None else Path()
     if path is not None:
-        found = _with_content(found, path)
+        found = _with_content(found, path, typed)
     return _with_repository(replace(found, sha256=_digest(found)), folder, path)
 
 
@@ -100,9 +112,6 @@ def _digest(found: SourceCode) -> str:
 
 
 def _running() -> tuple[SourceCode, Path | None]:
-    shell = _ipython_shell()
-    if shell is not None:
-        return _from_shell(shell)
     test = os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[0] if "pytest" in sys.modules else ""
     if test:
         return SourceCode(Kind.TEST, Path(test).name), _existing(Path(test))
@@ -112,46 +121,44 @@ def _running() -> tuple[SourceCode, Path | None]:
         return SourceCode(Kind.INTERACTIVE, notes=(note,)), None
     path = Path(main)
     if path.parent.resolve() == Path(sysconfig.get_path("scripts")).resolve():
-        return SourceCode(Kind.COMMAND, path.name, notes=("started by an installed command, not by a script",)), None
+        return SourceCode(Kind.COMMAND, _command_line(path.name, sys.argv[1:])), None
     return SourceCode(Kind.SCRIPT, path.name), path
 
 
-def _ipython_shell() -> Any | None:
-    ipython = sys.modules.get("IPython")
-    return ipython.get_ipython() if ipython is not None else None
+def _command_line(name: str, arguments: Sequence[str]) -> str:
+    """The command as it was typed, without paths of this machine, and without passwords in addresses."""
+    return shlex.join([name, *("=".join(map(_public, argument.split("=", 1))) for argument in arguments)])
 
 
-def _from_shell(shell: Any) -> tuple[SourceCode, Path | None]:
-    cells = _cells(shell.user_ns.get("In", ()))
-    if getattr(shell, "kernel", None) is None:
+def _public(word: str) -> str:
+    if "://" in word:
+        return without_credentials(word)
+    return Path(word).name if Path(word).is_absolute() else word
+
+
+def _of_session(found: Session) -> tuple[SourceCode, Path | None]:
+    if not found.is_notebook:
         note = "the code was typed: cells.py holds the input history"
-        return SourceCode(Kind.INTERACTIVE, cells=cells, notes=(note,)), None
-    candidates = (shell.user_ns.get("__vsc_ipynb_file__"), os.environ.get("JPY_SESSION_NAME"))
-    path = next((path for path in map(_existing, map(Path, filter(None, candidates))) if path is not None), None)
-    if path is None:
-        note = "the notebook's file is not known: cells.py holds the cells that ran"
-        return SourceCode(Kind.NOTEBOOK, cells=cells, notes=(note,)), None
-    note = "the notebook as it was last saved; cells.py holds the cells that ran"
-    return SourceCode(Kind.NOTEBOOK, path.name, cells=cells, notes=(note,)), path
+        return SourceCode(Kind.INTERACTIVE, cells=found.cells, notes=(note,)), None
+    made = SourceCode(Kind.NOTEBOOK, found.path.name if found.path else "", cells=found.cells, cell=found.number)
+    if found.path is None:
+        return replace(made, notes=("the notebook's file is not known: cells.py holds the cells that ran",)), None
+    return made, found.path
 
 
 def _existing(path: Path) -> Path | None:
-    return next((place for place in (path, Path(path.name)) if place.suffix in {".ipynb", ".py"} and place.is_file()), None)
+    return next((place for place in (path, Path(path.name)) if place.suffix == ".py" and place.is_file()), None)
 
 
-def _cells(history: Any) -> bytes:
-    cells = [f"# In [{number}]\n{cell}\n" for number, cell in enumerate(history) if cell]
-    return "\n".join(cells).encode("utf-8", "backslashreplace")
-
-
-def _with_content(found: SourceCode, path: Path) -> SourceCode:
+def _with_content(found: SourceCode, path: Path, typed: Session | None) -> SourceCode:
     try:
         content, changed = path.read_bytes(), path.stat().st_mtime
     except OSError as error:
         return replace(found, notes=(*found.notes, f"{path.name} cannot be read: {type(error).__name__}"))
-    late = found.kind is not Kind.NOTEBOOK and changed > psutil.Process().create_time() + _CLOCK_SLACK
-    note = f"{path.name} was changed after this process had started: what ran may differ from it"
-    return replace(found, content=content, notes=(*found.notes, *([note] if late else [])))
+    late = changed > psutil.Process().create_time() + _CLOCK_SLACK
+    note = f"{path.name} was changed after this process had started: what ran may differ from it" if late else ""
+    differs, note = (late, note) if typed is None else typed.compared(content, path.name)
+    return replace(found, content=content, differs=differs, notes=(*found.notes, *([note] if note else [])))
 
 
 def _with_repository(found: SourceCode, folder: Path, path: Path | None) -> SourceCode:

@@ -1,4 +1,4 @@
-"""Ten lines for the terminal after a verb: what was made, how complete its log is, and how to read it."""
+"""What a verb says when it is done, in ten lines: what was made, how complete its log is, and how to read it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,32 @@ from mlflow_aifsm.report.terminal import laid_out
 
 MOST = 4
 """Findings and gaps that are listed; the rest is counted."""
+VERIFICATION, FINDING, GAP, LOGGED, REPORT = "verification", "finding", "gap", "logged", "report"
+"""What a line may be about."""
 
 
 def summary(record: Record, model_uri: str, version_uri: str) -> str:
     """The summary of a finished log, in lines of at most 100 characters but for commands."""
+    lines = laid_out(rows(record, model_uri, version_uri), "  ", 14)
+    return "\n".join((f"{record.template.title} {record.log_id}: {record.status}", *lines))
+
+
+def rows(record: Record, model_uri: str, version_uri: str) -> list[tuple[str, str]]:
+    """The lines below the title, each with what it is about; a line without is a remark on those before it."""
     size = sum(file.size for file in record.output_files)
     made = (
         f"{record.output_files[0].path} · {size:,} bytes · sha256 {record.output_sha256[:12]}…"
         if record.output_files
         else "no file"
     )
-    rows = [
+    return [
         ("delivered", made),
         ("log", record.state_line),
-        ("verification", verification_line(record.verification)),
+        (VERIFICATION, verification_line(record.verification)),
         *_problems(record),
-        ("logged", f"{version_uri or model_uri or 'no model'} · run {record.run_id}"),
-        ("report", f"mlflow-aifsm report {record.run_id} --log {record.template.log}"),
+        (LOGGED, f"{version_uri or model_uri or 'no model'} · run {record.run_id}"),
+        (REPORT, f"mlflow-aifsm report {record.run_id} --log {record.template.log}"),
     ]
-    return "\n".join((f"{record.template.title} {record.log_id}: {record.status}", *laid_out(rows, "  ", 14)))
 
 
 def verification_line(result: VerificationResult | None) -> str:
@@ -43,8 +50,8 @@ def verification_line(result: VerificationResult | None) -> str:
 
 
 def _problems(record: Record) -> list[tuple[str, str]]:
-    findings = [("finding", f"{found.code}: {found.measured} ({found.effect})") for found in record.open_findings]
-    gaps = [("gap", f"{row.key}: {record.entries[row.key].reason or 'not answered'}") for row in record.gaps]
+    findings = [(FINDING, f"{found.code}: {found.measured} ({found.effect})") for found in record.open_findings]
+    gaps = [(GAP, f"{row.key}: {record.entries[row.key].reason or 'not answered'}") for row in record.gaps]
     listed = findings + gaps
     rest = len(listed) - MOST
     return listed[:MOST] + ([("", f"and {rest} more, in the report")] if rest > 0 else [])

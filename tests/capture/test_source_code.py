@@ -138,32 +138,6 @@ def test_a_script_changed_while_it_ran_is_noted(tmp_path: Path) -> None:
     assert found["files"] == {"source/cells.py": script.read_text()}
 
 
-# IPython is no dependency: the shell below has the two attributes that are read of it, and nothing else is replaced.
-SHELL = (
-    "import sys, types\n"
-    "shell = types.SimpleNamespace(user_ns={{'In': ['', 'x = 1', 'freeze(x)'], **{names!r}}}, kernel={kernel})\n"
-    "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: shell)\n"
-)
-
-
-def test_a_notebook_is_found_by_the_names_its_front_ends_leave(tmp_path: Path) -> None:
-    notebook = tmp_path / "study.ipynb"
-    notebook.write_text("{}")
-    by_code = run(tmp_path, "-c", SHELL.format(names={"__vsc_ipynb_file__": os.fspath(notebook)}, kernel=1) + SHOW)
-    by_jupyter = run(tmp_path, "-c", SHELL.format(names={}, kernel=1) + SHOW, JPY_SESSION_NAME="somewhere/study.ipynb")
-    for found in (by_code, by_jupyter):
-        assert (found["kind"], found["name"]) == ("notebook", "study.ipynb")
-        assert found["files"] == {"source/study.ipynb": "{}", "source/cells.py": "# In [1]\nx = 1\n\n# In [2]\nfreeze(x)\n"}
-
-
-def test_an_unknown_notebook_keeps_its_cells(tmp_path: Path) -> None:
-    code = SHELL.format(names={}, kernel=1) + SHOW
-    found = run(tmp_path, "-c", code, JPY_SESSION_NAME="kernel-1")
-    assert "the notebook's file is not known: cells.py holds the cells that ran" in found["notes"]
-    assert found["sha256"] == sha256_bytes(found["files"]["source/cells.py"].encode())
-    assert run(tmp_path, "-c", SHELL.format(names={}, kernel=None) + SHOW)["kind"] == "interactive session"
-
-
 def test_under_pytest_the_test_file_is_the_source() -> None:
     found = source_code()
     assert found.kind is Kind.TEST
