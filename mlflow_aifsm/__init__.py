@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mlflow_aifsm.audit import load_record
     from mlflow_aifsm.autologging.switch import autolog
     from mlflow_aifsm.capture.training import Training
+    from mlflow_aifsm.comparison.comparing import compare
+    from mlflow_aifsm.comparison.searching import search_logs
     from mlflow_aifsm.errors import AifsmError
     from mlflow_aifsm.facts import Finding, State, Value
     from mlflow_aifsm.flavor import load_model, log_model, save_model
@@ -50,6 +52,8 @@ _PLACES = {
     "audit": ("load_record",),
     "autologging.switch": ("autolog",),
     "capture.training": ("Training",),
+    "comparison.comparing": ("compare",),
+    "comparison.searching": ("search_logs",),
     "errors": ("AifsmError",),
     "facts": ("Finding", "State", "Value"),
     "flavor": ("load_model", "log_model", "save_model"),
@@ -95,6 +99,7 @@ __all__ = [
     "Verification",
     "WeightOnly",
     "autolog",
+    "compare",
     "declare",
     "freeze",
     "load_model",
@@ -108,6 +113,7 @@ __all__ = [
     "record_optimization",
     "render_report",
     "save_model",
+    "search_logs",
 ]
 
 

@@ -93,7 +93,7 @@ def _of_file(file: Path) -> tuple[StoredLog, ...]:
 
 def _of_folder(folder: Path, target: str) -> tuple[StoredLog, ...]:
     """The log of a model folder is read from its run, where its lines are; from the folder alone where the run is gone."""
-    copy, delivered = _record_and_delivered(folder, target)
+    copy, delivered = record_and_delivered(folder, target)
     record = Record.from_json(copy.read_bytes())
     log = record.template.log
     try:
@@ -108,7 +108,7 @@ def _of_folder(folder: Path, target: str) -> tuple[StoredLog, ...]:
     return found
 
 
-def _record_and_delivered(folder: Path, target: str) -> tuple[Path, Path | None]:
+def record_and_delivered(folder: Path, target: str) -> tuple[Path, Path | None]:
     """The record of a folder, and where the files lie that it delivered, if they lie there too.
 
     A model holds its record in a folder inside it; a log that could not be logged holds its model in a folder inside it.

@@ -145,6 +145,12 @@ def _catalogue() -> dict[str, FactType]:
         FactType("verification.accuracy", "accuracy of the delivered model", "ratio in [0, 1]", "aifsm.accuracy"),
         FactType("verification.accuracy_drop", "accuracy before minus after", "ratio in [-1, 1]", "aifsm.accuracy_drop"),
         FactType(
+            "verification.worst_class_drop",
+            "recall that the class that lost most has lost",
+            "ratio in [-1, 1]",
+            "aifsm.worst_class_drop",
+        ),
+        FactType(
             "verification.worst_class_recall",
             "recall of the class that lost most",
             "ratio in [0, 1]",

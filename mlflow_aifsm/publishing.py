@@ -11,11 +11,12 @@ from pathlib import Path
 from mlflow_aifsm import flavor, registry, scratch
 from mlflow_aifsm.errors import AifsmError, TrackingError
 from mlflow_aifsm.record import Record, Status
+from mlflow_aifsm.report.description import description
 from mlflow_aifsm.result import Result
 from mlflow_aifsm.tracking import keys, write
 from mlflow_aifsm.tracking.connection import speaking
 from mlflow_aifsm.tracking.staging import Attachments, keep, spool, stage
-from mlflow_aifsm.tracking.write import Place, UsedData
+from mlflow_aifsm.tracking.write import Conclusion, Place, UsedData
 
 _logger = logging.getLogger(__name__)
 
@@ -81,9 +82,8 @@ def publish_failure(parcel: Parcel) -> None:
     with _protected(parcel):
         index = keys.index(record, record.status, record.sha256)
         staged = stage(scratch.folder(), record, parcel.attachments)
-        write.params(run_id, index.params)
-        write.artifacts(run_id, parcel.log, staged, ())
-        write.conclusion(run_id, index.tags, {}, 0, None)
+        write.artifacts(run_id, parcel.log, staged)
+        write.conclusion(run_id, parcel.log, Conclusion(index.tags, description(record), params=index.params))
     rescue(parcel.place, record.log_id, parcel.delivered_files, parcel.spool)
 
 
@@ -119,16 +119,28 @@ def _written(parcel: Parcel, staged: Path) -> Result:
     write.params(run_id, index.params)
     model_uri, model_id = _model(parcel, staged, digest)
     write.inputs(run_id, parcel.data, parcel.model_ids)
-    write.artifacts(run_id, log, staged, list(parcel.attachments.tables))
+    write.artifacts(run_id, log, staged)
     # a version is made when all its evidence is there: what stands in a registry is taken for finished
     version = None
     if parcel.registered_model_name and model_uri:
         version = registry.register(parcel.registered_model_name, model_uri, record, digest, parcel.source_uri)
-    places = {keys.tag(log, "model_uri"): model_uri, keys.tag(log, "model_version"): version.uri if version else ""}
-    tags = {**index.tags, **{key: uri for key, uri in places.items() if uri}}
+    numbers = {keys.tag(log, keys.NUMBERS): keys.numbers(parcel.metrics)}
+    tags, tables = {**index.tags, **numbers, **_delivered(record, model_uri, version)}, tuple(parcel.attachments.tables)
+    last = Conclusion(tags, description(record), metrics=parcel.metrics, model_id=model_id, tables=tables)
     with _withdrawn(version, log):
-        write.conclusion(run_id, tags, parcel.metrics, keys.STEP[log], model_id)
+        write.conclusion(run_id, log, last)
     return Result(parcel.delivered, run_id, record.log_id, model_uri, version.uri if version else "", record)
+
+
+def _delivered(record: Record, model_uri: str, version: registry.Version | None) -> dict[str, str]:
+    """Tags on the model that was delivered; of two logs in a run the last one's precision is that of the run."""
+    log = record.template.log
+    tags = {
+        keys.tag(log, "model_uri"): model_uri,
+        keys.tag(log, "model_version"): version.uri if version else "",
+        registry.PRECISION: registry.precision(record),
+    }
+    return {key: value for key, value in tags.items() if value}
 
 
 @contextmanager
@@ -158,7 +170,7 @@ def _model(parcel: Parcel, staged: Path, digest: str) -> tuple[str, str | None]:
             facts={"log_id": record.log_id, "run_id": run_id, "record_sha256": digest, "sha256": record.output_sha256},
             tags={
                 keys.tag(parcel.log, "log_id"): record.log_id,
-                "aifsm.precision": registry.precision(record) or "not recorded",
+                registry.PRECISION: registry.precision(record) or "not recorded",
             },
         )
     return f"models:/{info.model_id}", str(info.model_id)

@@ -34,7 +34,7 @@ from mlflow_aifsm.samples import Samples
 from mlflow_aifsm.template import Template
 from mlflow_aifsm.tracking.staging import Attachments
 from mlflow_aifsm.tracking.write import Place, UsedData
-from mlflow_aifsm.verification.criterion import Criterion, Verification
+from mlflow_aifsm.verification.criterion import CONVERSION, OPTIMIZATION, Criterion, Verification
 from mlflow_aifsm.verification.run import Reference, verify
 
 _logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Recording:
         subject: The model, as a person names it.
         registered_model_name: Name to register the delivered model under, or None.
         source_uri: The model it was made from.
+        elsewhere: Where the work is done, if that is not this process.
         result: The outcome, once it is finished.
     """
 
@@ -68,6 +69,7 @@ class Recording:
     subject: str
     registered_model_name: str | None = None
     source_uri: str = ""
+    elsewhere: str = ""
     supersedes: Supersedes | None = None
     result: Result | None = None
     facts: Facts = field(default_factory=Facts)
@@ -181,13 +183,13 @@ class Recording:
         """Rows of one of the tables so far; empty if there is none of that name."""
         return self._all_tables().get(name, ())
 
-    def verify(self, reference: Reference, verification: Verification, default: Criterion) -> None:
+    def verify(self, reference: Reference, verification: Verification, default: Criterion | None = None) -> None:
         """Runs the delivered file on the verification data beside ``reference``; a verification that cannot run has failed.
 
         Args:
             reference: The float file, or a function that runs the model the file was made from.
             verification: Data and criterion.
-            default: Criterion where the caller sets none.
+            default: Criterion where the caller sets none; that of the log's kind if None.
 
         Raises:
             InputError: If nothing was delivered yet.
@@ -195,9 +197,10 @@ class Recording:
         if self.delivered is None:
             raise InputError("nothing to verify", remedy="call output(path) first")
         with progress("verifying") as shown:
-            result, facts = verify(self.delivered, reference, verification, default, progress=shown, seen=self._seen)
+            judged = default or (CONVERSION if self.template.log == "conversion" else OPTIMIZATION)
+            result, facts = verify(self.delivered, reference, verification, judged, progress=shown, seen=self._seen)
         self.verification = replace(result, held_in=verifying.holder(verification, self.source))
-        self.note(verifying.environments(verification, self.template.log, self.facts.get("environment.host")))
+        self.note(verifying.environments(verification, self.template.log, self.facts.get("environment.host"), self.elsewhere))
         self.add(*facts, *verifying.reused(self.verification, self.facts), *verifying.lost_classes(facts, self.facts))
         self.data(self.verification.data, self.verification.data_sha256, "verification")
 

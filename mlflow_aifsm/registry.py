@@ -10,10 +10,13 @@ import mlflow
 from mlflow_aifsm.errors import NotFoundError
 from mlflow_aifsm.facts import State
 from mlflow_aifsm.record import Record
-from mlflow_aifsm.report.summary import verification_line
+from mlflow_aifsm.report.description import description, told
 from mlflow_aifsm.tracking import keys
 from mlflow_aifsm.tracking.connection import client, speaking
 from mlflow_aifsm.tracking.write import version_tags as set_version_tags
+
+PRECISION = "aifsm.precision"
+"""Tag of runs, logged models and registered versions: the precision of the delivered model in short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ def register(name: str, model_uri: str, record: Record, record_sha256: str, sour
     tags = version_tags(record, record_sha256, source_uri)
     with speaking(f"registering {name}"):
         made = mlflow.register_model(model_uri, name, tags=tags)
-        client().update_model_version(name, made.version, description=description(record, source_uri))
+        client().update_model_version(name, made.version, description=page(record, source_uri))
     return Version(name, str(made.version))
 
 
@@ -59,7 +62,7 @@ def follow(uri: str, record: Record, record_sha256: str) -> None:
     with suppress(NotFoundError), speaking(f"registered model {uri}", missing="it was deleted"):
         source_uri = client().get_model_version(name, version).tags.get("aifsm.made_from", "")
         set_version_tags(name, version, version_tags(record, record_sha256, source_uri))
-        client().update_model_version(name, version, description=description(record, source_uri))
+        client().update_model_version(name, version, description=page(record, source_uri))
 
 
 def version_tags(record: Record, record_sha256: str, source_uri: str) -> dict[str, str]:
@@ -73,22 +76,19 @@ def version_tags(record: Record, record_sha256: str, source_uri: str) -> dict[st
         f"aifsm.{log}.input_id": _brief(record, f"aifsm.{log}.input_id"),
         f"aifsm.{log}.input_sha256": record.input_sha256,
         f"aifsm.{log}.output_sha256": record.output_sha256,
-        "aifsm.precision": precision(record),
+        PRECISION: precision(record),
         "aifsm.made_from": source_uri,
     }
     return {key: value for key, value in tags.items() if value}
 
 
-def description(record: Record, source_uri: str) -> str:
-    """What the registry's page shows, in Markdown: what it is, how complete its log is, what its verification showed."""
-    made_from = f", made from `{source_uri}`" if source_uri else ""
+def page(record: Record, source_uri: str) -> str:
+    """What the registry's page of a version shows, in Markdown: what the run's page shows, then where it is from."""
+    made_from = f"made from {told(source_uri)} · " if source_uri else ""
     delivered = f"sha256 `{record.output_sha256}` · " if record.output_sha256 else ""
     return "\n\n".join((
-        f"**{precision(record).capitalize() or 'Precision not recorded'}**{made_from}",
-        f"**{record.template.title} `{record.log_id}`: {record.status}**",
-        record.state_line,
-        f"Verification {verification_line(record.verification)}",
-        f"{delivered}run `{record.run_id}`",
+        *description(record),
+        f"{made_from}{delivered}run `{record.run_id}`",
         f"`mlflow-aifsm report {record.run_id} --log {record.template.log}`",
     ))  # fmt: skip
 

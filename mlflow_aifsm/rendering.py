@@ -15,8 +15,7 @@ from mlflow_aifsm.report.formats import checked, write, write_dossier
 from mlflow_aifsm.report.index import index, listed
 from mlflow_aifsm.report.look import Look, look
 from mlflow_aifsm.template import LOGS
-from mlflow_aifsm.tracking import keys
-from mlflow_aifsm.tracking.connection import client, speaking
+from mlflow_aifsm.tracking import keys, search
 from mlflow_aifsm.tracking.read import logs_by_output
 from mlflow_aifsm.tracking.staging import csv
 
@@ -174,19 +173,8 @@ def exported_form(path: Path) -> Path:
 
 def _runs(experiment: str) -> Iterator[str]:
     """Ids of the runs of an experiment that finished a log, oldest first."""
-    with speaking(f"experiment {experiment}"):
-        found = client().get_experiment_by_name(experiment)
-    if found is None:
-        raise NotFoundError(
-            f"there is no experiment {experiment}", remedy="'mlflow experiments search' lists those that there are"
-        )
     wanted = {keys.tag(log, "record_sha256") for log in LOGS}
-    token: str | None = None
-    while token != "":
-        with speaking(f"experiment {experiment}"):
-            page = client().search_runs([found.experiment_id], order_by=["attributes.start_time ASC"], page_token=token)
-        yield from (str(run.info.run_id) for run in page if wanted & run.data.tags.keys())
-        token = page.token or ""
+    return (str(run.info.run_id) for run in search.runs(search.experiments([experiment])) if wanted & run.data.tags.keys())
 
 
 def _name(evidence: Evidence, ending: str) -> str:

@@ -16,9 +16,11 @@ from mlflow_aifsm.errors import InputError, NotFoundError, TemplateError, Tracki
 from mlflow_aifsm.fill import ACCOUNTS, declared_record
 from mlflow_aifsm.lineage import VerifiedModel
 from mlflow_aifsm.record import Declaration, Evidence, Record
+from mlflow_aifsm.report.description import description
 from mlflow_aifsm.report.formats import write
 from mlflow_aifsm.tracking import keys
 from mlflow_aifsm.tracking import write as tracking
+from mlflow_aifsm.tracking.description import described
 from mlflow_aifsm.tracking.read import run
 
 VERIFIED = "verified"
@@ -147,7 +149,7 @@ def _indexed(evidence: Evidence) -> Evidence:
     params = keys.index(first, record.status, evidence.sha256).params
     now = run(record.run_id).data
     tracking.params(record.run_id, {key: value for key, value in params.items() if key not in now.params})
-    tracking.tags(record.run_id, index.tags)
+    tracking.tags(record.run_id, {**index.tags, **described(now.tags, log, description(record))})
     if version := now.tags.get(keys.tag(log, "model_version")):
         registry.follow(version, record, evidence.sha256)
     evidence = audit.read(evidence.target, log)[0]

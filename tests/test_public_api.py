@@ -35,6 +35,7 @@ NAMES = [
     "Verification",
     "WeightOnly",
     "autolog",
+    "compare",
     "declare",
     "freeze",
     "load_model",
@@ -48,6 +49,7 @@ NAMES = [
     "record_optimization",
     "render_report",
     "save_model",
+    "search_logs",
 ]
 FRAMEWORKS = ("mlflow", "torch", "torchao", "onnx", "onnxruntime", "nncf", "pandas")
 

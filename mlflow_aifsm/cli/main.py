@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "record": "mlflow_aifsm.cli.record",
     "inspect": "mlflow_aifsm.cli.inspect",
     "report": "mlflow_aifsm.cli.report",
+    "compare": "mlflow_aifsm.cli.compare",
     "check": "mlflow_aifsm.cli.logs",
     "declare": "mlflow_aifsm.cli.logs",
     "templates": "mlflow_aifsm.cli.templates",
@@ -59,6 +60,7 @@ def group() -> None:
       mlflow-aifsm quantize models:/digits-frozen/1 --data digits.npz --config int8.toml
       mlflow-aifsm inspect model.onnx                       what a file is, without any run
       mlflow-aifsm report 0a1b2c3d…                         both logs of a run as HTML
+      mlflow-aifsm compare --experiment digits              logs side by side, the best ones marked
       mlflow-aifsm check models:/digits-int8/2              what is open, and whether all digests hold
       mlflow-aifsm declare 0a1b2c3d… responsible='A. Ito' --by 'A. Ito' --log conversion
     """

@@ -6,12 +6,14 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import mlflow
 import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.fluent import _get_experiment_id
 
 from mlflow_aifsm.errors import AifsmError, NotFoundError, TrackingError
 
@@ -25,6 +27,23 @@ MISSING = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_
 def client() -> MlflowClient:
     """A client of the tracking server that MLflow itself would use."""
     return MlflowClient()
+
+
+def active_experiment() -> str:
+    """Id of the experiment that MLflow itself would take where none is named; no public name of MLflow tells it."""
+    return str(_get_experiment_id())
+
+
+def database_exists() -> None:
+    """Makes sure that reading does not leave an empty database behind in a folder that has none.
+
+    Raises:
+        NotFoundError: If the tracking server is a database file that is not there.
+    """
+    uri = urlsplit(str(mlflow.get_tracking_uri()))
+    if uri.scheme == "sqlite" and uri.path.strip("/") and not Path(uri.path[1:]).is_file():
+        remedy = "change to the folder that holds it, or set MLFLOW_TRACKING_URI"
+        raise NotFoundError(f"there is no database at {server()}", remedy=remedy)
 
 
 @contextmanager

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mlflow_aifsm.digests import sha256_bytes
-from mlflow_aifsm.facts import State
+from mlflow_aifsm.facts import Json, State
 from mlflow_aifsm.record import Entry, Record, Status
 from mlflow_aifsm.template import LOGS, Field
 
@@ -25,6 +26,8 @@ MANIFEST = "manifest.json"
 DECLARATIONS = "declarations"
 """Folder of what people declared: a file for each time somebody did, so that two at once lose nothing."""
 REPORT = "report.html"
+NUMBERS = "numbers"
+"""Name of the tag that holds the log's own metrics, where those of the run are of the log that came last."""
 OUTSIDE_MANIFEST = (MANIFEST, f"{DECLARATIONS}/", REPORT)
 """What changes after the log was made: declarations beside the record, and the view of both."""
 CLAIM = "claim."
@@ -59,9 +62,42 @@ def index(record: Record, status: Status, record_sha256: str) -> Index:
         "record_sha256": record_sha256,
         "input_sha256": record.input_sha256,
         "output_sha256": record.output_sha256,
+        **{name: fitting(text, TAG_LIMIT, log) for name, text in _circumstances(record).items()},
     }
     tags = {tag(log, name): text for name, text in identity.items() if text}
     return Index(_indexed(record, "param", PARAM_LIMIT), {**tags, **_indexed(record, "tag", TAG_LIMIT)})
+
+
+def _circumstances(record: Record) -> dict[str, str]:
+    """What one must know to compare two logs: on which data, in which runtime and on which host the model was judged."""
+    judged = record.verification
+    host = next((host for host in map(_host, _environments(record)) if host), "")
+    if judged is None:
+        return {"host": host}
+    ran = {"data": judged.data, "data_sha256": judged.data_sha256, "runtime": judged.runtime}
+    return {"verification": judged.verdict, **ran, "host": host}
+
+
+def _environments(record: Record) -> Iterator[Json]:
+    """The data of each fact of the record that describes a host."""
+    for row in record.template.fields:
+        entry = record.entries[row.key]
+        known = ((row.fact, entry.value), *((fact.name, fact.value) for fact in entry.beside))
+        yield from (value.data for name, value in known if name == "environment.host")
+
+
+def _host(data: Json) -> str:
+    """Processor, cores and system, which decide how long a model takes; empty where the data do not tell them."""
+    try:
+        processor, cores = data["processor"] or data["machine"], data["cores"]["usable"]
+        return f"{processor}, {cores} core{'' if cores == 1 else 's'}, {data['system']} {data['machine']}"
+    except (TypeError, KeyError):
+        return ""
+
+
+def numbers(metrics: Mapping[str, float]) -> str:
+    """The metrics of one log as the text of its ``numbers`` tag: JSON by key without ``aifsm.``, each as MLflow holds it."""
+    return json.dumps({key.removeprefix("aifsm."): value for key, value in metrics.items()}, sort_keys=True)
 
 
 def indexed_value(record: Record, row: Field) -> str | None:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.entities import Run
-from mlflow.store.entities import PagedList
 
 from mlflow_aifsm import scratch
 from mlflow_aifsm.errors import NotFoundError
 from mlflow_aifsm.record import Status
 from mlflow_aifsm.template import LOGS
-from mlflow_aifsm.tracking.connection import client, server, speaking
+from mlflow_aifsm.tracking.connection import client, database_exists, server, speaking
 from mlflow_aifsm.tracking.keys import DECLARATIONS, MANIFEST, RECORD, folder, tag
-
-T = TypeVar("T")
+from mlflow_aifsm.tracking.search import experiments, quoted, runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +82,9 @@ def run(run_id: str) -> Run:
         NotFoundError: If there is none.
         TrackingError: If MLflow cannot be reached.
     """
-    _database_exists()
+    database_exists()
     with speaking(f"run {run_id}", missing="'mlflow runs list --experiment-id ID' lists those that do"):
         return client().get_run(run_id)
-
-
-def _database_exists() -> None:
-    """Reading must not leave an empty database behind in a folder that has none."""
-    uri = urlsplit(str(mlflow.get_tracking_uri()))
-    if uri.scheme == "sqlite" and uri.path.strip("/") and not Path(uri.path[1:]).is_file():
-        remedy = "change to the folder that holds it, or set MLFLOW_TRACKING_URI"
-        raise NotFoundError(f"there is no database at {server()}", remedy=remedy)
 
 
 def logs_of_run(run_id: str) -> tuple[StoredLog, ...]:
@@ -136,7 +124,7 @@ def model_folder(uri: str) -> Path:
     """
     # a registry of its own needs no database of runs
     if mlflow.get_registry_uri() == mlflow.get_tracking_uri():
-        _database_exists()
+        database_exists()
     with speaking(f"model {uri}", missing="the Models page of the UI lists those that do"):
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
 
@@ -154,7 +142,7 @@ def run_by_output(sha256: str) -> str:
 
 def logs_by_output(sha256: str) -> tuple[tuple[str, str], ...]:
     """Run id and log id of each log that delivered a file set of this digest, newest first, those that failed at the end."""
-    _database_exists()
+    database_exists()
     with speaking("searching for the file's run"):
         found = [(entry, log) for log in LOGS for entry in _newest_first(log, "output_sha256", sha256)]
     found.sort(key=lambda one: not _finished(*one))
@@ -176,17 +164,7 @@ def _finished(entry: Run, log: str) -> bool:
 
 def _newest_first(log: str, name: str, value: str) -> Iterator[Run]:
     """Runs of all experiments that hold ``value`` in a tag of the log, newest first."""
-    places = [found.experiment_id for found in _paged(lambda token: client().search_experiments(page_token=token))]
-    wanted = "tags.{} = '{}'".format(tag(log, name), value.replace("'", "\\'"))
-    return _paged(lambda token: client().search_runs(places, wanted, max_results=100, page_token=token))
-
-
-def _paged(search: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
-    page = search(None)
-    yield from page
-    while page.token:
-        page = search(page.token)
-        yield from page
+    return runs(experiments(), f"tags.{tag(log, name)} = {quoted(value)}", ("attributes.start_time DESC",))
 
 
 def table(stored: StoredLog, name: str) -> tuple[dict[str, object], ...]:

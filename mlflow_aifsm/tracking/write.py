@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlflow
@@ -16,7 +16,8 @@ from mlflow.exceptions import MlflowException
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.record import Status
 from mlflow_aifsm.tracking.connection import client, server, speaking
-from mlflow_aifsm.tracking.keys import CLAIM, folder, tag
+from mlflow_aifsm.tracking.description import Paragraphs, described
+from mlflow_aifsm.tracking.keys import CLAIM, STEP, folder, tag
 
 PARENT = "mlflow.parentRunId"
 TABLES = "mlflow.loggedArtifacts"
@@ -47,6 +48,27 @@ class Place:
     experiment_id: str
     started: bool
     parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What a log's last batch writes into its run.
+
+    Attributes:
+        tags: The tags that say that the log is whole.
+        description: Paragraphs of Markdown for the run's page, where nobody wrote one.
+        params: Those that were not written before, where no model needs them.
+        metrics: Numbers by key.
+        model_id: The logged model that the numbers belong to; None if there is none.
+        tables: Names of the log's tables.
+    """
+
+    tags: Mapping[str, str]
+    description: Paragraphs
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    model_id: str | None = None
+    tables: tuple[str, ...] = ()
 
 
 def place(log: str, run_id: str | None, nested: bool | None) -> Place:
@@ -115,28 +137,34 @@ def params(run_id: str, values: Mapping[str, str]) -> None:
         client().log_batch(run_id, params=[Param(key, value) for key, value in values.items()])
 
 
-def conclusion(run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float], step: int, model_id: str | None) -> None:
+def conclusion(run_id: str, log: str, last: Conclusion) -> None:
     """Last batch: metrics, linked to the logged model, and the tags that say that the log is whole."""
     now = int(time.time() * 1000)
     with speaking(f"metrics and tags of run {run_id}"):
+        held = client().get_run(run_id).data.tags
+        tags = {**last.tags, **_shown(held, log, last.tables), **described(held, log, last.description)}
         client().log_batch(
             run_id,
-            metrics=[Metric(key, value, now, step, model_id=model_id) for key, value in metrics.items()],
+            metrics=[Metric(key, value, now, STEP[log], model_id=last.model_id) for key, value in last.metrics.items()],
+            params=[Param(key, value) for key, value in last.params.items()],
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
 
 
-def artifacts(run_id: str, log: str, staged: Path, tables: Iterable[str]) -> None:
-    """The log's folder; its tables are listed as such, so that the UI shows them.
+def _shown(held: Mapping[str, str], log: str, tables: Iterable[str]) -> dict[str, str]:
+    """The log's tables, beside those that are listed already, as ``log_table`` lists them, so that the UI shows them.
 
-    ``log_table`` would write each one after the manifest, with requests of its own for each.
+    ``log_table`` itself would write each one after the manifest, with requests of its own for each.
     """
     shown = [{"path": f"{folder(log)}/{name}.json", "type": "table"} for name in tables]
+    listed = json.loads(held.get(TABLES, "[]")) if shown else []
+    return {TABLES: json.dumps([*listed, *(entry for entry in shown if entry not in listed)])} if shown else {}
+
+
+def artifacts(run_id: str, log: str, staged: Path) -> None:
+    """The log's folder."""
     with speaking(f"artifacts of run {run_id}"):
         client().log_artifacts(run_id, str(staged), folder(log))
-        if shown:
-            listed = json.loads(client().get_run(run_id).data.tags.get(TABLES, "[]"))
-            client().set_tag(run_id, TABLES, json.dumps([*listed, *(entry for entry in shown if entry not in listed)]))
 
 
 def inputs(run_id: str, data: Iterable[UsedData], model_ids: Iterable[str]) -> None:

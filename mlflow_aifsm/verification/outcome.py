@@ -28,6 +28,7 @@ FACTS: Mapping[str, tuple[str, str]] = {
     "verification.agreement": ("agreement", "{agreement:.4f} of the decisions are the float model's"),
     "verification.accuracy": ("accuracy_after", "{accuracy_after:.4f}" + _BEFORE),
     "verification.accuracy_drop": ("accuracy_drop", "{accuracy_drop:.4f}"),
+    "verification.worst_class_drop": ("worst_class_drop", "{worst_class_drop:.4f}, class {worst_class}"),
     WORST_CLASS: (
         "worst_class_recall",
         "class {worst_class}: {worst_class_recall:.4f} of {worst_class_samples} samples" + _NO_WORSE,

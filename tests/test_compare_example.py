@@ -1,0 +1,45 @@
+"""The example that compares ways to make MobileNetV2 small, by its own code and with fewer of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import mlflow
+import pytest
+
+import mlflow_aifsm as aifsm
+from examples import compare_optimizations as example
+from tests.mobilenet import pretrained
+
+NAMES = ["int8", "int8, first and last in float", "weights of 8 bits"]
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_winner_is_registered_with_a_dossier_of_both_its_logs(
+    own_experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = pretrained(tmp_path)
+    example.experiment()
+    results = example.optimized(model, NAMES, "A. Ito")
+    frame = aifsm.compare(experiment=example.EXPERIMENT)
+    assert list(frame.index) == ["float", *NAMES]
+    ranked = frame[frame["group"] == frame.loc["int8, first and last in float", "group"]]
+    assert "float" not in ranked.index  # it is held against the module, they are held against it
+    assert frame.loc["int8", "agreement"] < frame.loc["int8, first and last in float", "agreement"]
+    capsys.readouterr()
+    example.conclude(results)
+    printed = capsys.readouterr().out
+    name, uri = re.findall(r"^winner   (.*): (models:/\S+)$", printed, re.MULTILINE)[0]
+    assert frame.loc[name, "pareto"]
+    assert results[name].verification.passed
+    assert ranked["speedup"].max() == ranked.loc[name, "speedup"]
+    delivered = Path(mlflow.artifacts.download_artifacts(uri))
+    assert aifsm.load_record(uri).output_sha256 == results[name].record.output_sha256
+    assert any(path.read_bytes() == results[name].path.read_bytes() for path in delivered.glob("*.onnx"))
+    dossier = Path(re.findall(r"^dossier  (.*)$", printed, re.MULTILINE)[0]).read_text("utf-8")
+    assert all(result.log_id in dossier for result in (results["float"], results[name]))
+    plot = Path("pareto.svg").read_text("utf-8")
+    assert "<svg" in plot
+    assert "weights of 8 bits" in re.sub(r"<!--|-->", "", plot)
