@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
+from mlflow_aifsm.capture.fake_quantize import is_fake_quantize
 from mlflow_aifsm.capture.onnx_graph import OnnxFile, Scope, node_name
 from mlflow_aifsm.capture.quantizer import Quantizer
 from mlflow_aifsm.capture.quantizers import INTEGER_WEIGHTS
@@ -78,4 +79,4 @@ def _state(scope: Scope, node: NodeProto) -> str:
 
 def _dequantized(scope: Scope, name: str) -> bool:
     made_by = scope.producer(scope.origin(name))
-    return made_by is not None and made_by.op_type == "DequantizeLinear"
+    return made_by is not None and (made_by.op_type == "DequantizeLinear" or is_fake_quantize(made_by))

@@ -14,7 +14,7 @@ from mlflow_aifsm.errors import InputError
 
 Array = npt.NDArray[np.generic]
 
-DECODING = frozenset({"QuantizeLinear", "DequantizeLinear"})
+DECODING = frozenset({"QuantizeLinear", "DequantizeLinear", "FakeQuantize"})
 """Operators that change how a value is written, and not where it stands."""
 
 

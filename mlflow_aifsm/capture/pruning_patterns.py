@@ -10,7 +10,7 @@ import numpy as np
 from onnx import NodeProto
 
 from mlflow_aifsm.capture.layer_weights import INPUTS
-from mlflow_aifsm.capture.moves import traced
+from mlflow_aifsm.capture.moves import DECODING, traced
 from mlflow_aifsm.capture.onnx_graph import OnnxFile, Scope, node_name
 from mlflow_aifsm.capture.patterns import ELEMENT, N_OF_M, Pattern
 from mlflow_aifsm.capture.sparsity import NOTABLE, Zeros, counted
@@ -151,6 +151,6 @@ def _computed(file: OnnxFile) -> list[str]:
     for scope in file.scopes:
         for node in (node for node in scope.nodes if node.op_type in ONE_WEIGHT):
             made_by = scope.producer(origin := scope.origin(node.input[1]))
-            if made_by is not None and made_by.op_type != "DequantizeLinear" and scope.initializer(origin) is None:
+            if made_by is not None and made_by.op_type not in DECODING and scope.initializer(origin) is None:
                 found.append(node_name(node))
     return found

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from mlflow_aifsm.capture.fake_quantize import is_fake_quantize
 from mlflow_aifsm.capture.float_layers import float_layers
 from mlflow_aifsm.capture.non_linearities import lost_non_linearities
 from mlflow_aifsm.capture.onnx_graph import OnnxFile, opened
@@ -127,6 +128,7 @@ def _technique(file: Holder, rows: tuple[Quantizer, ...]) -> Fact:
         word = "integer quantization (dynamic)"
     else:
         form = "QOperator" if any(node.op_type in OUTPUT_SCALE for node in file.nodes) else "QDQ"
+        form = "simulated by FakeQuantize" if any(map(is_fake_quantize, file.nodes)) else form
         word = f"integer quantization (static, {form})"
     counts = ", ".join(f"{len(found)} {'biases' if name == 'bias' else name}" for name, found in kinds.items())
     beside = "; no weight of the file is quantized" if word == "activation quantization" else ""

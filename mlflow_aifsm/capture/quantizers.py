@@ -1,7 +1,7 @@
 """Reads every quantizer of an ONNX file.
 
 Known are QuantizeLinear and DequantizeLinear, the operators that compute on codes (QLinear…, …Integer), DynamicQuantizeLinear,
-and MatMulNBits. Constants come one tensor at a time.
+MatMulNBits, and OpenVINO's FakeQuantize. Constants come one tensor at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, TensorProto
 
+from mlflow_aifsm.capture import fake_quantize
 from mlflow_aifsm.capture.codes import BYTE, PACKED, axis_of_scales, counted, encoded, unpacked, unpacked_matrix
 from mlflow_aifsm.capture.onnx_graph import MEANINGLESS, OnnxFile, Scope, integer, node_name, opened
 from mlflow_aifsm.capture.onnx_tensors import type_name
@@ -93,6 +94,10 @@ def _of_node(file: OnnxFile, scope: Scope, node: NodeProto) -> Iterator[tuple[Qu
     if node.op_type in DYNAMIC:
         layer = _layer(scope, node, node.output[0])
         yield Quantizer(node.input[0], ACTIVATION, *layer, "uint8", 8), (node.input[0], "dynamic")
+    if fake_quantize.is_fake_quantize(node):
+        name, op = _layer(scope, node, node.output[0])
+        kind = _stored_kind("", op) if scope.initializer(node.input[0]) is not None else ACTIVATION
+        yield fake_quantize.row(file, scope, node, kind, (name, op)), tuple(node.input[:3])
     if node.op_type == PACKED:
         yield _nbits(_Site(file, scope, node, node.input[1], _at(node, 2), _at(node, 3))), (node.input[1],)
     for site in _sites(file, scope, node):

@@ -34,7 +34,11 @@ def pruning_facts(pruned: Sequence[Pruned], steps: Sequence[Step], found: Sequen
         findings=[finding for seen in found for finding in seen.findings if finding.code == "threshold_not_held"],
     )
     framework = captured(
-        "pruning.framework", "; ".join(frameworks), frameworks, source="installed packages", short=frameworks[-1]
+        "pruning.framework",
+        "; ".join(frameworks),
+        frameworks,
+        source="installed packages",
+        short=frameworks[-1].partition(" (")[0],
     )
     return [framework, package_fact("pruning.packages", packages), criteria, _recovery(steps)]
 

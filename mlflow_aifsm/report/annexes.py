@@ -9,6 +9,7 @@ from mlflow_aifsm.record import Check, Evidence, Record
 from mlflow_aifsm.report.annex_environment import environment
 from mlflow_aifsm.report.annex_layers import layers
 from mlflow_aifsm.report.annex_plots import figures
+from mlflow_aifsm.report.annex_review import review
 from mlflow_aifsm.report.annex_tables import plain_table
 from mlflow_aifsm.report.annex_verification import verification
 from mlflow_aifsm.report.blocks import Badge, Block, Cell, Heading, Items, Mark, Row, Table, Text
@@ -23,8 +24,8 @@ def annexes(evidence: Evidence) -> tuple[Block, ...]:
         ("Quantizers and sparsity by layer", (*layers(evidence), *figures(evidence))),
         ("Environment and packages", environment(evidence.record)),
         ("Manifest and chain", _manifest(evidence)),
-        ("Gaps and findings", _gaps(evidence)),
-        ("Notes", _notes(evidence.record)),
+        ("Gaps, findings and notes", (*_gaps(evidence), *_notes(evidence.record))),
+        ("Review and signatures", review(evidence)),
     )
     blocks: list[Block] = []
     for letter, (title, content) in zip("ABCDEF", parts, strict=True):
@@ -104,4 +105,5 @@ def _open_rows(record: Record) -> Iterable[Block]:
 
 
 def _notes(record: Record) -> Iterable[Block]:
+    yield Heading(2, "", Text("Notes"))
     yield Items(tuple(line(note) for note in record.notes)) if record.notes else line("No note was made.")

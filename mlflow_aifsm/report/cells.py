@@ -130,10 +130,11 @@ def _asked(entry: Entry) -> tuple[Paragraph, ...]:
 
 def _beside(row: Field, entry: Entry, target: str) -> tuple[Paragraph, ...]:
     present = {fact.name for fact in entry.beside}
-    # what does not apply needs nothing beside it
-    missing = () if entry.state is State.NOT_APPLICABLE else tuple(name for name in row.beside if name not in present)
+    # what does not apply needs nothing beside it but what somebody declared; what is not known misses only itself
+    known = tuple(fact for fact in entry.beside if entry.state is not State.NOT_APPLICABLE or fact.name == row.fact)
+    missing = tuple(name for name in row.beside if name not in present) if entry.state.strength else ()
     unknown = tuple(not_recorded(name, UNTOLD) for name in missing)
-    return tuple(paragraph for fact in (*entry.beside, *unknown) for paragraph in _fact(row, fact, target))
+    return tuple(paragraph for fact in (*known, *unknown) for paragraph in _fact(row, fact, target))
 
 
 def _fact(row: Field, fact: Fact, target: str) -> tuple[Paragraph, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from mlflow_aifsm.facts import State
 from mlflow_aifsm.record import Entry, Evidence, Record
 from mlflow_aifsm.report.acronyms import used
+from mlflow_aifsm.report.annex_review import responsible
 from mlflow_aifsm.report.annexes import annexes
 from mlflow_aifsm.report.blocks import Block, Cell, Document, Heading, Items, Paragraph, Role, Row, Table, Text, spans
 from mlflow_aifsm.report.cells import cell
@@ -36,7 +37,7 @@ def document(evidence: Evidence) -> Document:
         footer=Text(f"{template_name(record.template)} · record sha256 {evidence.sha256}"),
         cover=cover(evidence, version),
         blocks=(*before, *_acronyms(record, (*before, *after)), *after),
-        author=_responsible(record),
+        author=responsible(record),
         made_at=record.made_at,
         fields={row.key: _words(row, record.entries[row.key]) for row in record.template.fields},
     )
@@ -45,11 +46,6 @@ def document(evidence: Evidence) -> Document:
 def _words(row: Field, entry: Entry) -> dict[str, str]:
     known = {"value": entry.value.text, "state": str(entry.state), "source": str(entry.source), "reason": entry.reason}
     return {"label": row.label, "group": row.group, **known, "asked": entry.asked.text if entry.asked else ""}
-
-
-def _responsible(record: Record) -> str:
-    entry = record.entry_of("log.responsible")
-    return entry.value.text if entry and entry.state.strength else ""
 
 
 def _history(evidence: Evidence) -> tuple[Block, ...]:
@@ -98,7 +94,8 @@ def _given(record: Record) -> tuple[Text, ...]:
     name = IDENTIFIER.fullmatch(record.subject)
     subject = f"{name[1]} version {name[2]}" if name else record.subject or "a model that is not named"
     entry = record.entry_of("input.id")
-    beside = [text for text in (_place(entry), _earlier_log(entry, record)) if text] if entry else []
+    earlier = earlier_log(record)
+    beside = [text for text in (_place(entry), f"log {earlier}" if earlier else "") if text] if entry else []
     return (strong(subject), *([Text(f"({', '.join(beside)})")] if beside else []))
 
 
@@ -107,9 +104,11 @@ def _place(entry: Entry) -> str:
     return next((found[0] for source in sources if (found := URI.search(source.origin))), "")
 
 
-def _earlier_log(entry: Entry, record: Record) -> str:
-    told = entry.value.text if entry.state.strength else ""
-    return f"log {told}" if told and record.template.log == "optimization" and told != record.subject else ""
+def earlier_log(record: Record) -> str:
+    """Id of the log that delivered the input, as the record names it; empty where the input is the verified model itself."""
+    entry = record.entry_of("input.id")
+    told = entry.value.text if entry and entry.state.strength else ""
+    return told if record.template.log == "optimization" and told != record.subject else ""
 
 
 def _scope(record: Record) -> tuple[Block, ...]:

@@ -6,15 +6,18 @@ but strings. What has more than one line is put in afterwards, element by elemen
 
 from __future__ import annotations
 
+import re
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
+from typing import Any
 
 from docx.document import Document as Form
 from docx.shared import Mm
 from docxtpl import DocxTemplate, InlineImage
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.record import Evidence
@@ -22,7 +25,7 @@ from mlflow_aifsm.report import docx_form
 from mlflow_aifsm.report.blocks import Document, Logo
 from mlflow_aifsm.report.characters import visible
 from mlflow_aifsm.report.document import document
-from mlflow_aifsm.report.docx_body import contents, elements, frame, put
+from mlflow_aifsm.report.docx_body import contents, elements, frame, marks, put
 from mlflow_aifsm.report.docx_check import opened
 from mlflow_aifsm.report.docx_words import CONTENTS, PLACES, Words, places, words
 from mlflow_aifsm.report.look import PLAIN, Look
@@ -32,6 +35,9 @@ MARK = "aifsm_{}"
 """Name of the bookmark that stands where blocks come."""
 FIRST = 9_000
 """Number of the first bookmark; those of the form are smaller."""
+
+# docxtpl's spelling of the double braces and of their kin that a form prints
+SPELLING = re.compile(r"\{_(?=[{%])|[}%]_(?=\})")
 
 LOGO = 16
 """Height of a logo in millimetres."""
@@ -61,10 +67,10 @@ def render(made: Document, look: Look = PLAIN) -> bytes:
     _fill(template, words(made), made.cover.logo, look.form_name)
     # asked for by its method, it would be opened anew
     filled = template.docx
-    where = frame(filled)
+    where, held = frame(filled), marks(filled)
     for place, blocks in places(made).items():
-        put(filled, MARK.format(place), elements(blocks, where))
-    put(filled, MARK.format(CONTENTS), contents(made.listed if made.contents else (), where))
+        put(held.get(MARK.format(place), ()), elements(blocks, where))
+    put(held.get(MARK.format(CONTENTS), ()), contents(made.listed if made.contents else (), where))
     _describe(filled, made)
     content = BytesIO()
     filled.save(content)
@@ -81,12 +87,23 @@ def _fill(template: DocxTemplate, given: Words, logo: Logo | None, name: str) ->
     sandbox = ImmutableSandboxedEnvironment(autoescape=True, undefined=StrictUndefined)
     marks = {place: _marked(place, number) for number, place in enumerate((*PLACES, CONTENTS))}
     try:
-        template.render({**given, **marks, "logo": _picture(template, logo)}, sandbox)
+        template.render({**_kept(given), **marks, "logo": _picture(template, logo)}, sandbox)
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError) as error:
         problem = " ".join(str(error).split())[:LONGEST]
         raise InputError(
             f"{name} cannot be filled", got=problem, remedy="'mlflow-aifsm templates --export docx' shows what it may hold"
         ) from error
+
+
+def _kept(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Strings as docxtpl leaves them: it takes ``{_{`` in what Jinja wrote for its own spelling of two braces."""
+    return {name: _kept(word) if isinstance(word, Mapping) else _spelled(word) for name, word in given.items()}
+
+
+def _spelled(word: str) -> str:
+    if not SPELLING.search(word):
+        return word
+    return Markup(SPELLING.sub(lambda found: found[0].replace("_", "&#95;"), str(escape(word))))  # noqa: S704
 
 
 def _picture(template: DocxTemplate, logo: Logo | None) -> InlineImage | str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from itertools import count
 
@@ -110,17 +110,21 @@ def _item(block: Paragraph, where: Frame, *, keep: bool) -> Element:
     return w("p", properties, run("•\t"), *runs(block.spans, where.size))
 
 
-def put(form: Document, mark: str, made: Iterable[Element]) -> bool:
-    """Puts elements in the place of each paragraph that holds the bookmark ``mark``; False where none does."""
-    places = form.element.body.xpath(f".//w:bookmarkStart[@w:name='{mark}']")
-    content = list(made) if places else []
-    for place in places[:1]:
-        holder = place.getparent()
-        for element in content:
+def marks(form: Document) -> dict[str, list[Element]]:
+    """The paragraphs that hold a bookmark, by its name; found once, before the document becomes long."""
+    found: dict[str, list[Element]] = {}
+    for bookmark in form.element.body.iter(qn("w:bookmarkStart")):
+        found.setdefault(str(bookmark.get(qn("w:name"))), []).append(bookmark.getparent())
+    return found
+
+
+def put(places: Sequence[Element], made: Iterable[Element]) -> None:
+    """Puts elements in the first of ``places``, and takes all of these paragraphs out."""
+    for holder in places[:1]:
+        for element in made:
             holder.addprevious(element)
-    for place in places:
-        _remove(place.getparent())
-    return bool(places)
+    for holder in places:
+        _remove(holder)
 
 
 def _remove(holder: Element) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mlflow_aifsm.record import Evidence, Status
-from mlflow_aifsm.report.blocks import Block, Cell, Cover, Document, Heading, Notice, Row, Table, Text
+from mlflow_aifsm.report.blocks import Block, Cell, Cover, Document, Heading, Mark, Notice, Row, Table, Text
 from mlflow_aifsm.report.cover import document_id
-from mlflow_aifsm.report.document import document
-from mlflow_aifsm.report.words import line, status_badge, strong
+from mlflow_aifsm.report.document import document, earlier_log
+from mlflow_aifsm.report.words import code, line, status_badge, strong
 
 TITLE = "Dossier"
 
@@ -52,9 +52,21 @@ def _cover(logs: Sequence[Evidence], made: Sequence[Document]) -> Cover:
         status=status_badge(gravest),
         meaning=Text(f"The status of {_counted(len(logs))} is that of the gravest; each part begins with its own."),
         state=states,
-        notices=tuple(notice for part in made for notice in part.cover.notices),
+        notices=(*_missing(logs), *(notice for part in made for notice in part.cover.notices)),
         pairs=(*kept, *pairs),
     )
+
+
+def _missing(logs: Sequence[Evidence]) -> Iterator[Notice]:
+    """What the chain lacks: a log that is named as the one before, and that delivered none of the inputs here."""
+    delivered = set[str]()
+    for record in (evidence.record for evidence in logs):
+        earlier = earlier_log(record)
+        if earlier and record.input_sha256 not in delivered:
+            digest = (", delivered with sha256", code(record.input_sha256)) if record.input_sha256 else ()
+            missing = line(strong("Not found:"), f"the log {earlier}", *digest, f", which {record.log_id} began with.")
+            yield Notice(Mark.BAD, (missing,))
+        delivered.add(record.output_sha256)
 
 
 def _named(evidence: Evidence) -> str:

@@ -1,12 +1,14 @@
-"""Blocks into Markdown that renders on GitHub and reads well in a diff; all of it escaped, no image, no link but to a plot."""
+"""Blocks into Markdown that renders on GitHub and reads well in a diff; all of it escaped, no image, no remote link."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from mlflow_aifsm.record import Evidence
 from mlflow_aifsm.report.blocks import (
+    LISTED,
     Badge,
     Block,
     Cell,
@@ -34,6 +36,9 @@ AUTOLINK = re.compile(r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)|(?
 """Places where GitHub would make a mention, a reference or a link of plain text; an empty comment there stops it."""
 LINE_START = re.compile(r"^([#+=>-]|\d+(?=[.)]))")
 """What would make a heading, list or quotation of a paragraph that begins with it."""
+NOT_IN_PLACES = re.compile(r"[^\w\- ]")
+"""What GitHub leaves out of the name of a heading's place."""
+CONTENTS = "Contents"
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -54,10 +59,34 @@ def render(made: Document, look: Look = PLAIN) -> bytes:  # noqa: ARG001
     return ("\n\n".join(part for part in parts if part) + "\n").encode("utf-8")
 
 
+def page(title: Text, blocks: Iterable[Block]) -> bytes:
+    """Blocks under a title as UTF-8 Markdown, without cover."""
+    parts = [f"# {_span(title)}", *(_block(block) for block in blocks)]
+    return ("\n\n".join(part for part in parts if part) + "\n").encode("utf-8")
+
+
 def _contents(made: Document) -> Iterable[str]:
     if made.contents:
-        yield "## Contents"
-        yield "\n".join(f"{'  ' * (heading.level - 1)}- {_title(heading)}" for heading in made.listed)
+        yield f"## {CONTENTS}"
+        lines = (
+            f"{'  ' * (heading.level - 1)}- [{_title(heading)}](#{place})"
+            for heading, place in _places(made)
+            if heading.level <= LISTED
+        )
+        yield "\n".join(lines)
+
+
+def _places(made: Document) -> Iterator[tuple[Heading, str]]:
+    """Each heading with the name by which GitHub finds it: its words in lower case, numbered where they come again."""
+    seen = Counter((_place(made.cover.title.text), _place(CONTENTS)))
+    for heading in (block for block in made.blocks if isinstance(block, Heading)):
+        name = _place(" ".join(part.text for _, part in joined((Text(heading.number), heading.title))))
+        yield heading, f"{name}-{seen[name]}" if seen[name] else name
+        seen[name] += 1
+
+
+def _place(words: str) -> str:
+    return NOT_IN_PLACES.sub("", words.lower()).replace(" ", "-")
 
 
 def _title(heading: Heading) -> str:

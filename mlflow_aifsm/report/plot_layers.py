@@ -94,7 +94,7 @@ def _sqnr_chart(source: Source, points: Sequence[Point], missing: int) -> Chart:
 def _sqnr_points(rows: Iterable[Values]) -> list[Point]:
     ratios = ((row, math.inf if row.get("sqnr_db") in ("inf", math.inf) else value(row, "sqnr_db")) for row in rows)
     return _short(
-        Point(name(row, "layer", "tensor"), ratio, decibels(ratio) if math.isfinite(ratio) else "equal")
+        Point(name(row, "tensor", "layer"), ratio, decibels(ratio) if math.isfinite(ratio) else "equal")
         for row, ratio in ratios
         if ratio is not None
     )
@@ -197,8 +197,8 @@ def _shares(points: Sequence[Point]) -> str:
 SQNR: Mapping[str, Source] = {
     "layers": Source(
         title="SQNR by layer",
-        about="Quantized model against float model at the output of each layer, in the order of the graph",
-        noun="layer",
+        about="Quantized model against float model at each quantized tensor, in the order of the graph",
+        noun="tensor",
         caption="How far the quantized model stays with the float model along the graph; what is lost in one layer is carried "
         "into those that follow.",
     ),

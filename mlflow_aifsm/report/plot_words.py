@@ -16,6 +16,7 @@ Values = Mapping[str, Json]
 
 SEPARATED = re.compile(r".+[/.:](?=.)")
 """What names of a graph have in common, up to its last separator."""
+NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 HEADS = (0.5, 0.7, 0.3)
 """Shares of a cut name that are its beginning."""
 
@@ -57,7 +58,7 @@ def _cut(text: str, width: int, head: float) -> str:
 
 def columns(text: str) -> int:
     """Width of ``text`` in columns of a terminal: wide characters, as Chinese and Japanese have them, take two."""
-    return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+    return len(text) + sum(unicodedata.east_asian_width(char) in "WF" for char in NOT_ASCII.findall(text))
 
 
 def _begin(text: str, width: int) -> str:

@@ -48,8 +48,8 @@ def test_the_sections_are_those_of_the_template_then_the_annexes(evidence: Evide
         "Annex B Quantizers and sparsity by layer",
         "Annex C Environment and packages",
         "Annex D Manifest and chain",
-        "Annex E Gaps and findings",
-        "Annex F Notes",
+        "Annex E Gaps, findings and notes",
+        "Annex F Review and signatures",
     ]
 
 
@@ -92,7 +92,7 @@ def test_a_finding_that_a_declaration_settles_shows_the_line_in_its_cell_and_in_
     sample = samples.conversion_with_gaps()
     settle = f"Settle it:\nmlflow-aifsm declare runs:/{samples.RUN} aifsm.conversion.responsible='…' --by 'NAME'"
     assert settle in cell(sample, "aifsm.conversion.responsible")
-    assert settle in text(*document(sample).blocks).split("\nGaps and findings\n")[1]
+    assert settle in text(*document(sample).blocks).split("\nGaps, findings and notes\n")[1]
     assert "Settle it:" not in cell(sample, "aifsm.elimination.dropout")
 
 
@@ -115,7 +115,7 @@ def document_sentence(evidence: Evidence, title: str) -> str:
 def test_a_finding_stands_in_its_cell_and_in_annex_e_with_code_and_effect() -> None:
     sample = samples.conversion_with_gaps()
     words = cell(sample, "aifsm.elimination.dropout")
-    annexes = text(*document(sample).blocks).split("\nGaps and findings\n")[1]
+    annexes = text(*document(sample).blocks).split("\nGaps, findings and notes\n")[1]
     for part in ("training_operation_left", "finding open", "outputs change from run to run on a runtime that honours it"):
         assert part in words
         assert part in annexes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +31,7 @@ def test_each_log_is_a_part_with_all_its_sections_in_the_order_given() -> None:
     headings = [f"{heading.number} {heading.title.text}" for heading in one_document(LOGS).listed]
     assert [heading for heading in headings if heading.startswith("Part")] == PARTS
     assert headings.index("4 Model Conversion") < headings.index(PARTS[1]) < headings.index("4 Model Optimization")
-    assert headings.count("Annex F Notes") == len(LOGS)
+    assert headings.count("Annex F Review and signatures") == len(LOGS)
 
 
 def test_the_cover_has_the_gravest_status_and_names_each_log() -> None:
@@ -37,6 +39,26 @@ def test_the_cover_has_the_gravest_status_and_names_each_log() -> None:
     assert cover.status.text == "integrity broken"
     assert [part.text for part in cover.state] == ["digits_3-MC-3f9a1c5e: complete", "digits_3-MO-9c00d1e2: integrity broken"]
     assert any("Broken:" in span.text for notice in cover.notices for line in notice.lines for span in line.spans)
+
+
+def test_a_chain_that_lacks_the_log_before_its_first_says_which() -> None:
+    first, second = (log.record for log in LOGS)
+    linked = replace(LOGS[1], record=replace(second, input_sha256=first.output_sha256))
+    alone, whole = (one_document(logs).cover.notices for logs in ((linked,), (LOGS[0], linked)))
+    (missing,) = [line for notice in alone for line in notice.lines if line.spans[0].text == "Not found:"]
+    assert second.entries["aifsm.optimization.input_id"].value.text in missing.spans[1].text
+    assert missing.spans[3].text == first.output_sha256
+    assert not [line for notice in whole for line in notice.lines if line.spans[0].text == "Not found:"]
+
+
+def test_the_contents_of_the_markdown_lead_to_its_headings() -> None:
+    text = formats.write_dossier((*LOGS, LOGS[0]), "md").decode()
+    links = re.findall(r"^ *- \[.+\]\(#(.+)\)$", text, re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    slugs = [re.sub(r"[^\w\- ]", "", html.unescape(title).lower()).replace(" ", "-") for title in titles]
+    numbered = [f"{slug}-{slugs[:place].count(slug)}".removesuffix("-0") for place, slug in enumerate(slugs)]
+    assert len(links) == len(set(links)) == 36
+    assert set(links) <= set(numbered)
 
 
 def test_every_format_has_one_table_of_contents_and_every_value() -> None:

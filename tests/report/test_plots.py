@@ -71,7 +71,7 @@ def test_alternative_texts_hold_the_numbers_in_words() -> None:
     made = plots(tables(names(12)))
     assert "lowest signal to quantization noise ratio" in made["ranges.svg"].alt
     assert "range −2.5 to 3.1, 29.5 decibels, 0.12 percent of the values outside" in made["ranges.svg"].alt
-    assert "of 12 layers in the order of the graph. From 26.5 to 42.0 decibels, median" in made["sqnr.svg"].alt
+    assert "of 12 tensors in the order of the graph. From 26.5 to 42.0 decibels, median" in made["sqnr.svg"].alt
     assert "From 0 to 96.0 percent; highest: " in made["sparsity.svg"].alt
 
 
@@ -81,6 +81,12 @@ def test_pictures_hold_title_units_names_and_values_as_text() -> None:
     assert {"value (units of the tensor)", "count per bin", "10⁴", "SQNR 29.5 dB · 0.12 % clipped"} <= {*made["ranges.svg"]}
     assert {"Zeros (% of elements)", "96.0 %", "100"} <= {*made["sparsity.svg"]}
     assert made["sqnr.svg"][2:4] != made["sqnr.svg"][4:6]
+
+
+def test_two_tensors_of_one_layer_bear_names_of_their_own() -> None:
+    rows = ({"tensor": "relu", "layer": "fc", "sqnr_db": 20.0}, {"tensor": "view", "layer": "fc", "sqnr_db": 20.0})
+    (plot,) = plots({"layers": rows}).values()
+    assert {"relu", "view"} <= {*words(plot.svg)}
 
 
 def test_where_no_layer_was_compared_the_calibration_says_what_each_tensor_loses_alone() -> None:
@@ -95,7 +101,7 @@ def test_a_layer_without_difference_and_one_without_number_are_told_apart() -> N
     (plot,) = plots(layers("inf", 20.04, None, float("nan"), -3.0)).values()
     assert plot.alt.endswith("From −3.0 to 20.0 decibels, median 8.5; lowest: t4 −3.0 and t1 20.0. 1 without any difference.")
     assert "open circle" in plot.caption
-    assert "2 more layers have no SQNR in the table." in plot.caption
+    assert "2 more tensors have no SQNR in the table." in plot.caption
     assert [text for text in words(plot.svg) if text == "equal"] == ["equal"]
     assert words(next(iter(plots(layers("inf")).values())).svg)
 
