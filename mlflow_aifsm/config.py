@@ -29,6 +29,7 @@ class Config:
         document_id_conversion: Document id of Model Conversion Logs; the template's id if none is set.
         document_id_optimization: Document id of Model Optimization Logs.
         responsible: The person who converts; the account name if none is set.
+        verified_model: URI or id of the verified learning model of calls that name none and hold none.
         id_pattern: Regular expression that a given log id must match as a whole.
         logo: PNG or JPEG on the cover of reports; a path in the file is relative to the file.
         docx_template: The organisation's own form for DOCX; likewise.
@@ -45,6 +46,7 @@ class Config:
     document_id_conversion: str = ""
     document_id_optimization: str = ""
     responsible: str = ""
+    verified_model: str = ""
     id_pattern: str = ""
     logo: str = ""
     docx_template: str = ""
@@ -57,6 +59,10 @@ class Config:
         """What the cover of a ``conversion`` or ``optimization`` log prints, empty settings left out."""
         names = {name: name for name in ("project", "organisation", "rev", "ref")} | {"document_id": f"document_id_{log}"}
         return {shown: getattr(self, name) for shown, name in names.items() if getattr(self, name)}
+
+    def origin_of(self, name: str) -> str:
+        """Where the setting ``name`` came from, without the folder of a file."""
+        return Path(self.origins.get(name, "default")).name
 
     def path_of(self, name: str) -> str:
         """The path in the setting ``name``, seen from the working folder; empty where none is set."""

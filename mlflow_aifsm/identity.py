@@ -115,10 +115,33 @@ def changed(given: Fact, how: str) -> Fact:
     return replace(given, findings=(*given.findings, finding))
 
 
+def related(given: Fact, model: VerifiedModel) -> Fact:
+    """``input.id`` of an optimization, with what is known of how its input relates to the files of ``model``.
+
+    Args:
+        given: The fact.
+        model: The verified model that it names.
+    """
+    if model.id == UNREGISTERED or not model.uri:
+        return given
+    source = replace(given.source, origin=f"{given.source.origin}; {_OPTIMIZED[model.relation]}")
+    return replace(given, source=source, findings=(*given.findings, *_other(model)))
+
+
+_OPTIMIZED = {
+    Relation.LOADED: "these files were optimized",
+    Relation.SAME: "what was optimized has the same parameters",
+    Relation.DIFFERENT: "what was optimized has other parameters",
+    Relation.CHANGED: "what was optimized was made of these files, and changed",
+    Relation.UNSEEN: "whether it is what was optimized was not seen",
+}
+
+
 def _other(model: VerifiedModel) -> tuple[Finding, ...]:
     if model.relation is not Relation.DIFFERENT:
         return ()
-    effect = "what was converted is not the model that is named as verified"
+    effect = "what went in is not the model that is named as verified"
+    effect += f" by {model.named_by}: name the one that it is with verified_model=" if model.named_by else ""
     return (
         Finding("input_is_another_model", asked=f"the parameters of {model.uri}", measured="other parameters", effect=effect),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.models import Model, get_model_info
 
+from mlflow_aifsm import config as settings
 from mlflow_aifsm.capture import training_run
 from mlflow_aifsm.digests import FileDigest, manifest, set_digest
-from mlflow_aifsm.errors import InputError, NotFoundError
+from mlflow_aifsm.errors import ConfigError, InputError, NotFoundError
 from mlflow_aifsm.facts import Fact
 from mlflow_aifsm.tracking.connection import client, speaking
 from mlflow_aifsm.tracking.read import model_folder, run
@@ -48,6 +49,7 @@ class VerifiedModel:
         run_id: The run that logged it.
         flavors: MLflow's flavors of it.
         relation: How what is converted relates to its files.
+        named_by: The file or variable whose setting named it; empty where the call did.
     """
 
     uri: str
@@ -58,6 +60,7 @@ class VerifiedModel:
     run_id: str = ""
     flavors: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     relation: Relation = Relation.UNSEEN
+    named_by: str = ""
 
     @property
     def sha256(self) -> str:
@@ -74,6 +77,21 @@ def named(model: str | None) -> VerifiedModel | None:
     if not model:
         return None
     return resolve(model) if ":/" in model else VerifiedModel("", model)
+
+
+def of_project() -> VerifiedModel | None:
+    """The verified model that the settings name, for a call that names none and holds none; None if they name none either.
+
+    Raises:
+        ConfigError: If what they name does not exist.
+    """
+    config = settings.load()
+    origin = config.origin_of("verified_model")
+    try:
+        model = named(config.verified_model)
+    except (InputError, NotFoundError) as error:
+        raise ConfigError(f"verified_model in {origin}: {error.what}", remedy=error.remedy) from error
+    return None if model is None else replace(model, named_by=origin)
 
 
 def resolve(uri: str) -> VerifiedModel:

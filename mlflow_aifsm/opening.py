@@ -135,7 +135,7 @@ def _responsible(given: str | None, config: Config) -> Fact:
     if given:
         return captured("log.responsible", given, source="argument responsible")
     if config.responsible:
-        return captured("log.responsible", config.responsible, source=config.origins["responsible"].rpartition("/")[2])
+        return captured("log.responsible", config.responsible, source=config.origin_of("responsible"))
     return captured("log.responsible", _account(), source="account name; no responsible person was named")
 
 
@@ -157,4 +157,5 @@ def _input(model: VerifiedModel | None, input_id: str) -> Fact:
             effect="nothing ties the input to a verification",
         )
         return captured("input.id", UNREGISTERED, source=model.uri if model else "call", findings=[finding])
-    return captured("input.id", model.id, source=f"registered model {model.uri}" if model.uri else "argument verified_model")
+    told = f"registered model {model.uri}" if model.uri else "" if model.named_by else "argument verified_model"
+    return captured("input.id", model.id, source=", ".join(filter(None, (model.named_by, told))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import onnx
 
 from mlflow_aifsm import scratch
+from mlflow_aifsm.autologging import compared
 from mlflow_aifsm.autologging.watched import Watched
 from mlflow_aifsm.capture import frozen
-from mlflow_aifsm.capture.graph_facts import facts as graph_facts
-from mlflow_aifsm.capture.onnx_graph import file_set, inputs_outputs, opened
+from mlflow_aifsm.capture.canonical import canonical_digest
+from mlflow_aifsm.capture.onnx_graph import inputs_outputs, opened
 from mlflow_aifsm.digests import set_digest
 from mlflow_aifsm.facts import captured
+from mlflow_aifsm.hooks.external import ExternalRecording
 from mlflow_aifsm.operations import delivery
 from mlflow_aifsm.operations.float_model import FloatModel
 from mlflow_aifsm.operations.start import Start
@@ -34,10 +37,12 @@ class FloatFile:
     Attributes:
         path: The file.
         start: What an optimization starts from.
+        ranks: Number of axes of each input, batch axis included, in the order of the graph.
     """
 
     path: Path
     start: Start
+    ranks: Mapping[str, int]
 
     @staticmethod
     def of(model: Any, output: Any = None) -> FloatFile:
@@ -53,24 +58,21 @@ class FloatFile:
         path = written(model) if isinstance(model, onnx.ModelProto) else Path(model)
         if output is not None and Path(output).resolve() == path.resolve():
             path = frozen.copied(path, scratch.folder())
-        files = file_set(path)
-        return FloatFile(path, Start(FloatModel(path, files, None), sha256=set_digest(files)))
-
-    @property
-    def ranks(self) -> dict[str, int]:
-        """Number of axes of each input, batch axis included, in the order of the graph."""
-        return {str(one["name"]): len(one["shape"]) for one in inputs_outputs(self.path)[0]}
+        file = opened(path)
+        ranks = {str(one["name"]): len(one["shape"]) for one in inputs_outputs(file)[0]}
+        return FloatFile(path, Start(FloatModel(path, file.files, None), sha256=set_digest(file.files)), ranks)
 
     def watched(self, source: Any, *, hold: bool = False) -> Watched:
         """Samples for the inputs of the file that a tool will read from ``source``."""
-        ranks = self.ranks
-        return Watched(source, tuple(ranks), ranks, hold=hold)
+        return Watched(source, tuple(self.ranks), self.ranks, hold=hold)
 
-    def enter(self, log: Recording) -> None:
-        """Tells the log what goes in, and which conversion of the same run made it."""
+    def enter(self, log: ExternalRecording) -> None:
+        """Tells the log what goes in: which conversion of the same run made it, else how it relates to the verified model."""
         delivery.take(log, self.start)
         made_by = _conversion(log.place.parent or log.place.run_id, self)
-        if made_by:
+        if not made_by:
+            compared.optimized_file(log, self.path)
+        else:
             log.add(captured("input.id", made_by, source="conversion log of the same run, by the digest of its file"))
 
 
@@ -104,8 +106,7 @@ def _conversion(run_id: str, given: FloatFile) -> str:
         return str(tags.get(tag("conversion", "log_id"), ""))
     if not any(run == run_id for run, _ in tuple(_made)):
         return ""
-    digests = (str(fact.value.data) for fact in graph_facts(opened(given.path)) if fact.name == CANONICAL)
-    return next((_made[run_id, digest] for digest in digests if (run_id, digest) in _made), "")
+    return _made.get((run_id, canonical_digest(given.path)), "")
 
 
 _made: dict[tuple[str, str], str] = {}

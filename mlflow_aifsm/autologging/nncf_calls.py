@@ -13,14 +13,14 @@ from mlflow_aifsm.autologging.call import Call
 from mlflow_aifsm.capture.environment import package_fact
 from mlflow_aifsm.facts import captured, not_recorded
 from mlflow_aifsm.hooks.arguments import kind
+from mlflow_aifsm.hooks.external import ExternalRecording
 from mlflow_aifsm.operations import rows
-from mlflow_aifsm.recording import Recording
 
 OBJECTS = ("model", "calibration_dataset", "validation_dataset", "dataset", "examples_inputs")
 """Arguments that are no settings."""
 
 
-def quantize(log: Recording, call: Call) -> Generator[None, None, None]:
+def quantize(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """Records ``nncf.quantize`` and ``nncf.quantize_with_accuracy_control``."""
     model = call.arguments["model"]
     if isinstance(model, onnx.ModelProto):
@@ -36,7 +36,7 @@ def quantize(log: Recording, call: Call) -> Generator[None, None, None]:
         yield from _unread(log, call)
 
 
-def compress_weights(log: Recording, call: Call) -> Generator[None, None, None]:
+def compress_weights(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """Records ``nncf.compress_weights``."""
     model = call.arguments["model"]
     if isinstance(model, onnx.ModelProto):
@@ -51,7 +51,7 @@ def compress_weights(log: Recording, call: Call) -> Generator[None, None, None]:
         yield from _unread(log, call)
 
 
-def prune(log: Recording, call: Call) -> Generator[None, None, None]:
+def prune(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """Records ``nncf.prune``, which takes PyTorch modules."""
     from mlflow_aifsm.autologging.nncf_pruning import pruned
 
@@ -63,7 +63,7 @@ def _is_module(model: Any) -> bool:
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
-def _unread(log: Recording, call: Call) -> Generator[None, None, None]:
+def _unread(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """A model of a framework whose quantizers nobody can read here: the call is told, and where the values would come from."""
     of = kind(call.arguments["model"])
     yield

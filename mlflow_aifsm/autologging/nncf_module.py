@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from mlflow_aifsm.autologging import in_memory, quantized_file
 from mlflow_aifsm.autologging.call import Call
+from mlflow_aifsm.autologging.compared import optimized_module
 from mlflow_aifsm.autologging.delivered import unread
 from mlflow_aifsm.autologging.module_quantizers import InMemory, decompressors, fake_quantizers
 from mlflow_aifsm.autologging.nncf_onnx import OBJECTS, PARAMETERS, asked, unset
@@ -24,12 +26,16 @@ from mlflow_aifsm.capture.evaluation_mode import is_exported
 from mlflow_aifsm.capture.quantizer import WEIGHT, Quantizer
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact, Json, State, captured, not_applicable, not_recorded
+from mlflow_aifsm.hooks.external import ExternalRecording
 from mlflow_aifsm.operations import rows
 from mlflow_aifsm.operations.verbatim import nncf_bias
 from mlflow_aifsm.recording import Recording
 
 PACKAGES = ("nncf", "torch")
-NO_FILE = "No file was delivered by this call: what it changed is a module in memory. Freeze it, or record its file."
+NO_FILE = (
+    "No file was delivered by this call: what it changed is a module in memory. Freeze it, or export it: the log of the file "
+    "supersedes this one."
+)
 REMEDY = "record its ONNX file with record_optimization"
 IN_FILE = (
     "quantizers.weight_codes",
@@ -50,7 +56,7 @@ class _Called:
     arguments: Mapping[str, Json]
 
 
-def quantized(log: Recording, call: Call) -> Generator[None, None, None]:
+def quantized(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """Records ``nncf.quantize`` of a module."""
     arguments = call.arguments
     enter(log, arguments["model"])
@@ -63,10 +69,12 @@ def quantized(log: Recording, call: Call) -> Generator[None, None, None]:
     log.add(_method(call.function, watched, subset, named), nncf_bias(_Called(call.function, named)))
     _tell_data(log, watched)
     log.call("quantization.call", call.function, said, shown)
-    _tell(log, call, lambda model: fake_quantizers(model, _example(watched.first)))
+    sha256 = _tell(log, call, lambda model: fake_quantizers(model, _example(watched.first)))
+    yield
+    in_memory.remember(log, call.result, sha256, call.function, quantized_file.FACTS)
 
 
-def compressed(log: Recording, call: Call) -> Generator[None, None, None]:
+def compressed(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """Records ``nncf.compress_weights`` of a module."""
     arguments = call.arguments
     enter(log, arguments["model"])
@@ -84,12 +92,16 @@ def compressed(log: Recording, call: Call) -> Generator[None, None, None]:
     if watched is not None:
         _tell_data(log, watched)
     log.call("quantization.call", call.function, *call.settings(OBJECTS))
-    _tell(log, call, decompressors)
+    sha256 = _tell(log, call, decompressors)
+    yield
+    in_memory.remember(log, call.result, sha256, call.function, quantized_file.FACTS)
 
 
-def enter(log: Recording, module: nn.Module) -> None:
-    """Tells the log which module goes in: the digest of its parameters and buffers."""
-    log.input((), torch_module.state_digest(module))
+def enter(log: ExternalRecording, module: nn.Module) -> None:
+    """Tells the log which module goes in, by the digest of its parameters and buffers, and whether it is the verified one."""
+    sha256 = torch_module.state_digest(module)
+    log.input((), sha256)
+    optimized_module(log, sha256)
 
 
 def without_file(names: Iterable[str]) -> list[Fact]:
@@ -143,9 +155,10 @@ def _example(item: Any) -> Example:
     return (tuple(item) if isinstance(item, tuple) else (item,)), {}
 
 
-def _tell(log: Recording, call: Call, read: Callable[[nn.Module], tuple[Quantizer, ...]]) -> None:
-    """What the module that the call made holds, and which rows did not happen."""
+def _tell(log: Recording, call: Call, read: Callable[[nn.Module], tuple[Quantizer, ...]]) -> str:
+    """What the module that the call made holds, and which rows did not happen; the digest of the module as it was made."""
     model = call.result
+    sha256 = torch_module.state_digest(model)
     log.add(captured("quantization.framework", f"NNCF {version('nncf')}", version("nncf"), source="installed packages"))
     log.add(package_fact("quantization.packages", PACKAGES), *rows.not_trained(call.function), zeros(model, {}))
     log.add(*rows.not_pruned(log.facts), _unpruned(log), *without_file(IN_FILE))
@@ -156,10 +169,11 @@ def _tell(log: Recording, call: Call, read: Callable[[nn.Module], tuple[Quantize
     except Exception as error:  # noqa: BLE001 -- the caller's forward may raise anything
         reason = f"the quantizers of the module could not be read: {type(error).__name__}: {' '.join(str(error).split())}"
         log.add(*(not_recorded(f"quantizers.{name}", reason) for name in quantizer_facts.NAMES))
-        return
+        return sha256
     log.add(*_held(source, found), _partial(model, found, source))
     if found:
         log.tables({"quantizers": quantizer_table.table(found)})
+    return sha256
 
 
 def _unexported(read: Callable[[nn.Module], tuple[Quantizer, ...]], model: nn.Module) -> tuple[Quantizer, ...]:

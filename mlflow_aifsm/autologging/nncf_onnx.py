@@ -18,9 +18,9 @@ from mlflow_aifsm.capture import quantizers
 from mlflow_aifsm.capture.quantizer import WEIGHT
 from mlflow_aifsm.facts import Fact, captured, not_applicable
 from mlflow_aifsm.hooks.arguments import told
+from mlflow_aifsm.hooks.external import ExternalRecording
 from mlflow_aifsm.operations.outcome import Outcome, Task
 from mlflow_aifsm.operations.verbatim import NNCF_PACKAGES, nncf_bias, nncf_outcome
-from mlflow_aifsm.recording import Recording
 
 PARAMETERS = {"advanced_quantization_parameters": "advanced_parameters"}
 """Arguments that ``nncf.quantize_with_accuracy_control`` has under another name than ``nncf.quantize``."""
@@ -33,7 +33,7 @@ def unset() -> dict[str, Any]:
     return dict.fromkeys(("advanced_parameters", "advanced_quantization_parameters"), AdvancedQuantizationParameters())
 
 
-def quantized(log: Recording, call: Call) -> Generator[None, None, None]:
+def quantized(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """Records ``nncf.quantize`` and ``nncf.quantize_with_accuracy_control``: its samples are watched while NNCF reads."""
     arguments = call.arguments
     given = FloatFile.of(arguments["model"])
@@ -62,7 +62,7 @@ def _outcome(given: FloatFile, watched: Watched, subset: int, done: Quantized, c
     return nncf_outcome(Task(given.path, watched.samples, subset * batch), watched.seen, done, collected, batches)
 
 
-def compressed(log: Recording, call: Call) -> Generator[None, None, None]:
+def compressed(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """Records ``nncf.compress_weights``; the precision that its mode asks for stands beside the one that is found."""
     arguments = call.arguments
     given = FloatFile.of(arguments["model"])

@@ -8,15 +8,18 @@ from typing import Any
 
 from nncf.torch.function_hook.pruning.magnitude.modules import UnstructuredPruningMask
 
+from mlflow_aifsm.autologging import in_memory
 from mlflow_aifsm.autologging.call import Call
 from mlflow_aifsm.autologging.module_quantizers import hooked
 from mlflow_aifsm.autologging.nncf_module import NO_FILE, PACKAGES, enter, without_file, zeros
 from mlflow_aifsm.backends.fake_quantized import quantizers
+from mlflow_aifsm.capture import torch_module
 from mlflow_aifsm.capture.environment import package_fact
 from mlflow_aifsm.capture.quantizer_facts import NAMES
 from mlflow_aifsm.capture.zero_patterns import Mask, common_pattern
 from mlflow_aifsm.facts import Fact, captured, not_applicable
 from mlflow_aifsm.hooks.arguments import told
+from mlflow_aifsm.hooks.external import ExternalRecording
 from mlflow_aifsm.operations import rows
 from mlflow_aifsm.recording import Recording
 
@@ -35,7 +38,7 @@ CRITERIA: Mapping[str, tuple[str, str]] = {
 """Modes of ``nncf.prune`` in the template's words, and in one word."""
 
 
-def pruned(log: Recording, call: Call) -> Generator[None, None, None]:
+def pruned(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """Records ``nncf.prune``: criterion and amount as asked, zeros as the masks hold them."""
     arguments = call.arguments
     enter(log, arguments["model"])
@@ -55,6 +58,9 @@ def pruned(log: Recording, call: Call) -> Generator[None, None, None]:
     log.note(NO_FILE)
     log.add(*without_file(IN_FILE), *_unquantized(call.function, len(quantizers(model))))
     log.add(*rows.not_quantized(log.facts))
+    sha256 = torch_module.state_digest(model)
+    yield
+    in_memory.remember(log, model, sha256, call.function, ())
 
 
 def _unquantized(function: str, standing: int) -> list[Fact]:

@@ -15,16 +15,16 @@ from mlflow_aifsm.backends.onnxruntime import PLACES
 from mlflow_aifsm.backends.quantized import Quantized
 from mlflow_aifsm.digests import sha256_file
 from mlflow_aifsm.facts import captured, not_applicable
+from mlflow_aifsm.hooks.external import ExternalRecording
 from mlflow_aifsm.operations.onnxruntime_methods import asked_of_onnxruntime
 from mlflow_aifsm.operations.outcome import Outcome, Task, uncorrected
 from mlflow_aifsm.operations.verbatim import ORT_PACKAGES, onnxruntime_outcome
-from mlflow_aifsm.recording import Recording
 
 TOOL = "ONNX Runtime"
 CACHE = "calibration_cache_path"
 
 
-def static(log: Recording, call: Call) -> Generator[None, None, None]:
+def static(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """Records ``quantize_static``: its samples are watched and held, so that its ranges can be tried on them afterwards.
 
     Where the caller keeps no calibration cache, ONNX Runtime is given one, as it tells its ranges nowhere else.
@@ -55,7 +55,7 @@ def static(log: Recording, call: Call) -> Generator[None, None, None]:
     deliver(log, call, given, outcome, watched.samples, settings)
 
 
-def dynamic(log: Recording, call: Call) -> Generator[None, None, None]:
+def dynamic(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """Records ``quantize_dynamic``."""
     arguments = call.arguments
     given = FloatFile.of(arguments["model_input"], arguments["model_output"])

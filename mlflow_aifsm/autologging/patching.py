@@ -75,10 +75,10 @@ def replace(pairs: Sequence[tuple[Any, Any]]) -> None:
 
 
 def _replace(names: dict[str, Any], by: Mapping[int, tuple[Any, Any]]) -> None:
-    for name, value in list(names.items()):
-        old, new = by.get(id(value), (None, None))
-        if old is not None and value is old:
-            names[name] = new
+    # a copy, as another thread may add names meanwhile; ``by`` keeps what it replaces alive, so that no other has its id
+    for name, value in names.copy().items():
+        if id(value) in by:
+            names[name] = by[id(value)][1]
 
 
 def _loaded(row: Row) -> Any:

@@ -12,7 +12,9 @@ _switching = threading.Lock()
 _patches = Patches(wrapping.wrapped)
 
 
-def autolog(*, disable: bool = False, create_run: bool = False, strict: bool = False) -> None:
+def autolog(
+    *, disable: bool = False, create_run: bool = False, strict: bool = False, verified_model: str | None = None
+) -> None:
     """Records calls of exporters and quantizers in the active MLflow run, each as a log of AI-FSM, without a change to them.
 
     Covered are ``torch.onnx.export`` (Model Conversion Log), and ``nncf.quantize``, ``nncf.quantize_with_accuracy_control``,
@@ -31,6 +33,8 @@ def autolog(*, disable: bool = False, create_run: bool = False, strict: bool = F
         disable: Puts every function back.
         create_run: Whether a call outside any run starts one for its log; else it is not recorded.
         strict: Whether a failure of the recording raises; else it is a warning of logger ``mlflow_aifsm.autologging``.
+        verified_model: URI or id of the verified learning model that the calls work on; that of the settings if None. What goes
+            into a call is compared with it, as far as both can be read.
 
     Raises:
         AifsmError: With ``strict``, if an entry point yields no rows.
@@ -41,7 +45,7 @@ def autolog(*, disable: bool = False, create_run: bool = False, strict: bool = F
         >>> aifsm.autolog(disable=True)
     """
     with _switching:
-        wrapping.settings = Settings(enabled=not disable, create_run=create_run, strict=strict)
+        wrapping.settings = Settings(not disable, create_run, strict, verified_model)
         if disable:
             _patches.undo()
             return

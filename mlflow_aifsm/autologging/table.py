@@ -13,13 +13,14 @@ from mlflow_aifsm.errors import ConfigError
 
 if TYPE_CHECKING:
     # a recording imports MLflow, which takes seconds, and a script that makes no log does not need it
-    from mlflow_aifsm.recording import Recording
+    from mlflow_aifsm.hooks.external import ExternalRecording
 
 GROUP = "mlflow_aifsm.autolog"
 """Entry point group; each entry names a ``Row``, or an iterable of them."""
 
-Recorder: TypeAlias = Callable[["Recording", Call], Generator[None, None, None]]
+Recorder: TypeAlias = Callable[["ExternalRecording", Call], Generator[None, None, None]]
 """Tells the log what a call does: up to its ``yield`` before the call, with the rest after it, when ``call.result`` is there.
+What follows from the log itself stands behind a second ``yield``: the log is finished then.
 
 A call that raises closes the generator at its ``yield``; the log then holds the exception.
 """
@@ -34,12 +35,14 @@ class Row:
         attribute: Its name there.
         log: Which log a call makes.
         recorder: Where its ``Recorder`` lies, ``package.module:function``; imported at the first call that is recorded.
+        fact: The fact that holds a call which failed, before its recorder could tell it; that of the log's tool if empty.
     """
 
     module: str
     attribute: str
     log: Literal["conversion", "optimization"]
     recorder: str
+    fact: str = ""
 
     @property
     def function(self) -> str:
@@ -67,7 +70,7 @@ BUILT_IN = (
     Row("nncf", "quantize", "optimization", f"{_OWN}.nncf_calls:quantize"),
     Row("nncf", "quantize_with_accuracy_control", "optimization", f"{_OWN}.nncf_calls:quantize"),
     Row("nncf", "compress_weights", "optimization", f"{_OWN}.nncf_calls:compress_weights"),
-    Row("nncf", "prune", "optimization", f"{_OWN}.nncf_calls:prune"),
+    Row("nncf", "prune", "optimization", f"{_OWN}.nncf_calls:prune", "pruning.call"),
     Row("onnxruntime.quantization", "quantize_static", "optimization", f"{_OWN}.onnxruntime_calls:static"),
     Row("onnxruntime.quantization", "quantize_dynamic", "optimization", f"{_OWN}.onnxruntime_calls:dynamic"),
 )

@@ -29,6 +29,7 @@ class Settings:
     enabled: bool = False
     create_run: bool = False
     strict: bool = False
+    verified_model: str | None = None
 
 
 settings = Settings()
@@ -85,9 +86,10 @@ class _Log:
             # MLflow takes seconds to import, and a script that makes no log does not need it
             from mlflow_aifsm.hooks.context import record_conversion, record_optimization
 
-            opening = record_conversion() if self._row.log == "conversion" else record_optimization()
-            self._log = opening.__enter__()
-            self._opened = opening
+            opening = record_conversion if self._row.log == "conversion" else record_optimization
+            opened = opening(verified_model=settings.verified_model)
+            self._log = opened.__enter__()
+            self._opened = opened
             self._recorder = self._row.load()(self._log, self._call)
             next(self._recorder)
         except Exception as error:  # noqa: BLE001
@@ -105,6 +107,7 @@ class _Log:
             return
         try:
             self._opened.__exit__(None, None, None)
+            next(self._recorder, None)
         except Exception as error:  # noqa: BLE001
             problem(self._row.function, error)
 
@@ -122,7 +125,7 @@ class _Log:
         if self._recorder is not None:
             self._recorder.close()
         if self._opened is not None and self._log is not None:
-            self._log.called(self._row.function, *self._call.settings(()))
+            self._log.called(self._row.function, *self._call.settings(()), fact=self._row.fact)
 
     def _abandon(self, error: Exception) -> None:
         """Ends a log that cannot be made: it says so."""

@@ -25,7 +25,7 @@ from mlflow_aifsm.calibration.told import Told
 from mlflow_aifsm.errors import InputError
 
 MOST = 50
-"""Samples whose values are counted at most: a share of values needs no more, and counting 300 took a twentieth of NNCF's time."""
+"""Samples whose values are counted at most: a share needs no more, and counting 300 took a twentieth of NNCF's time."""
 
 _COUNTING, _MIN_MAX = "ONNXStatisticsAggregator", "MinMaxQuantization"
 

@@ -27,7 +27,8 @@ def record_conversion(*, verified_model: str | VerifiedModel | None = None, conv
     it returns.
 
     Args:
-        verified_model: URI of the verified learning model, or its id ``<Model_ID>_<version>`` where it is not in MLflow.
+        verified_model: URI of the verified learning model, or its id ``<Model_ID>_<version>`` where it is not in MLflow. If None
+            that of the settings, ``aifsm.toml`` or ``MLFLOW_AIFSM_VERIFIED_MODEL``.
         converter: Name of the converting package, ``tf2onnx`` for instance; its version and dependencies are captured.
         **where: ``responsible``, ``log_id``, ``run_id``, ``nested``, ``registered_model_name`` as in ``mlflow_aifsm.freeze``.
 
@@ -35,6 +36,7 @@ def record_conversion(*, verified_model: str | VerifiedModel | None = None, conv
         A context manager that yields the recording, whose ``result`` holds the outcome after the body; or a decorator.
 
     Raises:
+        ConfigError: On entry, if the model of the settings does not exist.
         NotFoundError: On entry, if the model or the run does not exist.
         TrackingError: If MLflow refuses; what was made is then kept on disk.
 
@@ -52,7 +54,7 @@ def record_optimization(
     """Records what happens in its body as a Model Optimization Log; the counterpart of ``record_conversion``.
 
     Args:
-        verified_model: URI or id of the verified learning model.
+        verified_model: URI or id of the verified learning model; that of the settings if None.
         optimizer: Name of the optimizing package.
         input_id: Id of the conversion that made the input, if one did.
         **where: ``responsible``, ``log_id``, ``run_id``, ``nested``, ``registered_model_name`` as in ``mlflow_aifsm.quantize``.
@@ -71,8 +73,9 @@ def record_optimization(
 def _recorded(
     kind: str, verified_model: str | VerifiedModel | None, where: dict[str, Any], tool: str
 ) -> Iterator[ExternalRecording]:
-    model = verified_model if isinstance(verified_model, VerifiedModel) else lineage.named(verified_model)
-    log = ExternalRecording.of(opened(kind, model, **where), tool)
+    given = verified_model if isinstance(verified_model, VerifiedModel) else lineage.named(verified_model)
+    model = given or lineage.of_project()
+    log = ExternalRecording.of(opened(kind, model, **where), tool, model)
     with held():
         try:
             _begin(log, model)

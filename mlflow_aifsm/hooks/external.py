@@ -17,11 +17,15 @@ from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Json, captured
 from mlflow_aifsm.hooks.arguments import told
 from mlflow_aifsm.hooks.interpreter import installed
+from mlflow_aifsm.lineage import VerifiedModel
 from mlflow_aifsm.recording import Recording
 from mlflow_aifsm.tracking.staging import Attachments
+from mlflow_aifsm.tracking.write import UsedData
 
 PREFIXES = {"conversion": "converter", "optimization": "quantization"}
 """What the facts of the tool are called, by log."""
+SCRIPTS = frozenset({".py", ".sh", ".ps1", ".bat"})
+"""Suffixes of the words of a command whose files are stored."""
 OTHERS = "packages-of-the-tool.txt"
 """Where the packages of another interpreter are listed."""
 
@@ -32,15 +36,22 @@ class ExternalRecording(Recording):
 
     Attributes:
         tool: Name of the converting or optimizing package; empty if none was named.
+        verified: The verified learning model; None if none was named.
     """
 
     tool: str = ""
+    verified: VerifiedModel | None = None
     _stored: dict[str, bytes] = field(default_factory=dict)
 
     @staticmethod
-    def of(log: Recording, tool: str) -> ExternalRecording:
+    def of(log: Recording, tool: str, verified: VerifiedModel | None) -> ExternalRecording:
         """The recording ``log``, which is begun and holds nothing but its head, with what this class adds."""
-        return ExternalRecording(**{part.name: getattr(log, part.name) for part in fields(log)}, tool=tool)
+        return ExternalRecording(**{part.name: getattr(log, part.name) for part in fields(log)}, tool=tool, verified=verified)
+
+    @property
+    def used_data(self) -> tuple[UsedData, ...]:
+        """The data sets that it lists so far."""
+        return tuple(self._data)
 
     def read(self, path: str | Path) -> str:
         """Says which file or folder went in; it is hashed as it is now.
@@ -52,18 +63,20 @@ class ExternalRecording(Recording):
             InputError: If there is no such file, or the folder is empty.
         """
         files = _digests(Path(path))
-        self.input(files, set_digest(files))
-        return self.input_sha256
+        self.input(files, sha256 := set_digest(files))
+        self.add(captured("input.digest", f"sha256 {sha256}", sha256, source=Path(path).name, short=sha256))
+        return sha256
 
-    def called(self, function: str, arguments: Mapping[str, Json], shown: Mapping[str, Json]) -> None:
+    def called(self, function: str, arguments: Mapping[str, Json], shown: Mapping[str, Json], fact: str = "") -> None:
         """Records the call that did the work.
 
         Args:
             function: The function, with its module.
             arguments: All arguments with resolved defaults.
             shown: Those that the cell prints.
+            fact: The fact that holds it; that of the log's tool if empty.
         """
-        self.call(f"{PREFIXES[self.template.log]}.call", function, arguments, shown)
+        self.call(fact or f"{PREFIXES[self.template.log]}.call", function, arguments, shown)
 
     def script(
         self,
@@ -75,7 +88,8 @@ class ExternalRecording(Recording):
         """Stores the script or command that did the work, with its configuration and how it ended.
 
         Args:
-            what: Path of a script, whose bytes are stored; or a command, as one line or as its words.
+            what: Path of a script, whose bytes are stored; or a command, as one line or as its words: the scripts that it names
+                are stored, too.
             config: Its settings by name, or the path of the file that holds them, whose bytes are stored.
             exit_code: Its exit code; another one than 0 is a finding.
 
@@ -83,14 +97,16 @@ class ExternalRecording(Recording):
             InputError: If ``what`` or ``config`` is a path without a file.
         """
         script = _file(what, "script")
+        words = () if script else _words(what)
         settings = None if isinstance(config, Mapping) or config is None else _file(config, "configuration", must=True)
-        files = [file for file in (script, settings) if file is not None]
+        files = [*([script] if script else _scripts(words)), *([settings] if settings else [])]
         self._stored |= {f"source/{_safe(file.name)}": file.read_bytes() for file in files}
-        line = script.name if script else what if isinstance(what, str) else shlex.join(map(str, what))  # type: ignore[arg-type]
+        line = script.name if script else shlex.join(str(told(word)) for word in words)
         said: Json = told(config) if isinstance(config, Mapping) else None
         digests = {file.name: file_digest(file).sha256 for file in files}
         fact = f"{PREFIXES[self.template.log]}.call"
-        self.add(script_fact(self.source, fact, str(line), digests, said, settings.name if settings else "", exit_code))
+        self.elsewhere = self.elsewhere or "a process of its own"
+        self.add(script_fact(self.source, fact, line, digests, said, settings.name if settings else "", exit_code))
 
     def packages(self, interpreter: str | Path) -> None:
         """Takes the packages of another interpreter, in which the tool ran; without a call they are those of this one.
@@ -102,6 +118,7 @@ class ExternalRecording(Recording):
             InputError: If it cannot be run.
         """
         found, prefix = installed(interpreter), PREFIXES[self.template.log]
+        self.elsewhere = f"another interpreter, Python {found.python} with {len(found.packages)} packages"
         name, source = str(canonicalize_name(self.tool)), "packages of the interpreter that was named"
         leading = f"{name} {found.packages[name]}" if name in found.packages else ""
         rest = f"{len(found.packages) - bool(leading)} packages of Python {found.python} (see {OTHERS})"
@@ -131,6 +148,21 @@ def _file(what: str | Path | Sequence[str] | Mapping[str, Any], name: str, *, mu
     if must or isinstance(what, Path):
         raise InputError(f"{name} {path.name if path else ''}", got="no such file", expected="a file")
     return None
+
+
+def _words(command: str | Path | Sequence[str]) -> Sequence[str]:
+    """The words of a command; one line that no shell could read is one word."""
+    if not isinstance(command, str | Path):
+        return [str(word) for word in command]
+    try:
+        return shlex.split(str(command))
+    except ValueError:
+        return [str(command)]
+
+
+def _scripts(words: Sequence[str]) -> list[Path]:
+    """The scripts that a command runs."""
+    return [path for path in map(Path, words) if path.suffix in SCRIPTS and path.is_file()]
 
 
 def _safe(name: str) -> str:

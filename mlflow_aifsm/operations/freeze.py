@@ -92,7 +92,7 @@ def freeze(
         return adopted.freeze_file(Path(model), lineage.named(verified_model), verification, where)
     asked = config or Onnx()
     uri = verified_model or (model if isinstance(model, str) else None)
-    verified = lineage.named(uri)
+    verified = lineage.named(uri) or lineage.of_project()
     origin = lineage.resolve(model) if isinstance(model, str) and model != uri else verified
     source = sources.opened(model, example_inputs, origin)
     _check_shapes(source, asked)
@@ -122,10 +122,7 @@ def _related(
         return verified
     if loaded and origin is not None and origin.sha256 == verified.sha256:
         return replace(verified, relation=Relation.LOADED)
-    registered = sources.registered_state(verified)
-    if not registered:
-        return verified
-    return replace(verified, relation=Relation.SAME if registered == source.sha256 else Relation.DIFFERENT)
+    return sources.related(verified, source.sha256)
 
 
 def _replay(origin: VerifiedModel | None, example_inputs: Any, asked: Onnx | Pt2) -> Json:

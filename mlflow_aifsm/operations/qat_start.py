@@ -101,7 +101,7 @@ def given(model: Any, data: Any, config: Any, example_inputs: Any, verified_mode
     if example is None:
         example = float_model.example(samples, base)
     source = sources.opened(base, example, None)
-    verified = lineage.named(verified_model) or origin
+    verified = lineage.named(verified_model) or origin or lineage.of_project()
     return Given(module, source, example, asked, samples, verified, origin)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mlflow_aifsm.capture import pt2_file, torch_module
 from mlflow_aifsm.capture.evaluation_mode import evaluation_copy, to_evaluation
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Fact
-from mlflow_aifsm.lineage import VerifiedModel
+from mlflow_aifsm.lineage import Relation, VerifiedModel
 
 PT2 = "model.pt2"
 
@@ -168,6 +168,19 @@ def registered_state(verified: VerifiedModel) -> str:
     entry = verified.flavors.get("pytorch")
     archive = verified.folder / str(entry.get("model_data", "data")) / PT2 if entry and verified.folder else None
     return torch_module.state_digest(pt2_file.load(archive)) if archive and archive.is_file() else ""
+
+
+def related(verified: VerifiedModel, sha256: str) -> VerifiedModel:
+    """``verified``, with how a module relates to its files.
+
+    Args:
+        verified: The verified model.
+        sha256: Digest of the parameters and buffers of the module.
+    """
+    registered = registered_state(verified)
+    if not registered:
+        return verified
+    return replace(verified, relation=Relation.SAME if registered == sha256 else Relation.DIFFERENT)
 
 
 def _bound(example: Any, signature: inspect.Signature) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -18,10 +18,12 @@ import pytest
 import torch
 
 import mlflow_aifsm as aifsm
+from mlflow_aifsm.audit import load_record
 from mlflow_aifsm.autologging.table import BUILT_IN
 from mlflow_aifsm.facts import State
 from mlflow_aifsm.record import Status
-from tests.autolog.recorded import images, the_log
+from mlflow_aifsm.template import LOGS
+from tests.autolog.recorded import children, images, the_log
 from tests.conftest import REPOSITORY
 from tests.models import fitted
 from tests.operations.quantized_models import SmallNet
@@ -54,7 +56,13 @@ def test_each_block_runs_and_leaves_its_logs(names: dict[str, Any], experiment: 
     for block in blocks():
         exec(compile(block, str(GUIDE), "exec"), names)
     runs = mlflow.MlflowClient().search_runs([experiment], order_by=["attributes.start_time"])
-    first, elsewhere, decorated = (run.info.run_id for run in runs)
+    own = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    first, joined, elsewhere, decorated = own
+    nested = [load_record(run, log) for run in children(joined) for log in LOGS if has(run, log)]
+    (shrunk,) = [record for record in nested if record.template.log == "optimization"]
+    assert shrunk.entries["aifsm.ptq.precision"].state is State.MEASURED
+    assert shrunk.supersedes is not None
+    assert shrunk.supersedes.run_id == joined
     conversion, optimization = the_log(first, "conversion"), the_log(first)
     assert optimization.entries["aifsm.optimization.input_id"].value.text == conversion.log_id
     assert optimization.entries["aifsm.ptq.precision"].state is State.MEASURED
@@ -63,6 +71,10 @@ def test_each_block_runs_and_leaves_its_logs(names: dict[str, Any], experiment: 
     made = [{file.sha256 for file in the_log(one, "conversion").output_files} for one in (first, elsewhere, decorated)]
     assert made[0] == made[1] == made[2]
     assert mlflow.get_run(decorated).data.tags["aifsm.conversion.status"] != Status.FAILED
+
+
+def has(run_id: str, log: str) -> bool:
+    return f"aifsm.{log}.log_id" in mlflow.get_run(run_id).data.tags
 
 
 def test_the_table_lists_what_is_recorded() -> None:

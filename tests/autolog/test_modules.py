@@ -136,6 +136,15 @@ def test_compressed_weights_of_a_module_are_captured() -> None:
     assert "groupwise (groups of 16)" in entries["aifsm.ptq.granularity"].value.text
 
 
+def test_a_pruning_that_fails_is_told_in_the_row_of_pruning() -> None:
+    with recording(), mlflow.start_run() as run, pytest.raises(RuntimeError, match="kthvalue"):
+        nncf.prune(net(), nncf.PruneMode.UNSTRUCTURED_MAGNITUDE_GLOBAL, ratio=7.0, examples_inputs=tensors(1)[0])
+    record = the_log(run.info.run_id)
+    assert record.failure
+    assert record.entries["aifsm.pruning.additional"].value.data["function"] == "nncf.prune"
+    assert record.entries["aifsm.ptq.additional"].state is State.NOT_RECORDED
+
+
 def test_pruning_is_told_by_its_mode_and_its_zeros_are_counted() -> None:
     with recording(), mlflow.start_run() as run:
         nncf.prune(net(), nncf.PruneMode.UNSTRUCTURED_MAGNITUDE_GLOBAL, ratio=0.5, examples_inputs=tensors(1)[0])

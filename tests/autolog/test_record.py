@@ -92,6 +92,39 @@ def test_a_command_that_failed_is_a_finding() -> None:
     assert [finding.code for finding in entry.findings] == ["tool_failed"]
 
 
+def test_the_script_of_a_command_is_stored_and_its_interpreter_named_without_its_place(tmp_path: Path) -> None:
+    script = tmp_path / "convert.py"
+    script.write_text("print('converted')\n")
+    with mlflow.start_run() as run, aifsm.record_conversion() as log:
+        log.script([sys.executable, script, "--opset", "17"], exit_code=0)
+    told = the_log(run.info.run_id, "conversion").entries["aifsm.conversion.converter"].value
+    name, digest = Path(sys.executable).name, sha256_file(script)
+    assert told.text.startswith(f"{name} convert.py --opset 17 (convert.py, sha256 {digest[:12]}…); configuration: not told")
+    assert str(tmp_path) not in told.text
+    assert artifact(run.info.run_id, "aifsm/conversion/source/convert.py") == "print('converted')\n"
+
+
+def test_a_line_that_no_shell_could_read_is_kept_as_it_is() -> None:
+    with mlflow.start_run() as run, aifsm.record_conversion() as log:
+        log.script("tool --name 'half", exit_code=0)
+    data = the_log(run.info.run_id, "conversion").entries["aifsm.conversion.converter"].value.data
+    assert "half" in data["command"]
+
+
+def test_the_input_is_named_by_its_file_and_the_place_of_the_work_by_its_interpreter() -> None:
+    images, labels = small().images[:40], small().labels[:40]
+    with mlflow.start_run() as run, aifsm.record_conversion(verified_model="digits_1") as log:
+        log.read(small().path)
+        log.packages(sys.executable)
+        log.output(small().path)
+        log.verify(small().path, aifsm.Verification({"image": images}, labels))
+    record = the_log(run.info.run_id, "conversion")
+    entry = record.entries["aifsm.conversion.input_id"]
+    assert str(next(fact.source for fact in entry.beside if fact.name == "input.digest")) == "small.onnx"
+    assert any(note.startswith("The conversion ran in another interpreter, Python 3.") for note in record.notes)
+    assert record.verification.passed
+
+
 def test_a_script_that_is_not_there_is_refused() -> None:
     with mlflow.start_run(), pytest.raises(InputError, match="no such file"), aifsm.record_conversion() as log:
         log.script(Path("gone.py"))

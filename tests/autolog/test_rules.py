@@ -159,6 +159,42 @@ def test_threads_with_runs_of_their_own_have_logs_of_their_own() -> None:
     assert len({the_log(run).log_id for run in runs}) == 3
 
 
+def test_threads_without_runs_get_one_each_where_that_is_wanted(experiment: str) -> None:
+    with recording(create_run=True):
+        threads = [threading.Thread(target=wrapped(), args=(f"thread {number}",)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    runs = mlflow.MlflowClient().search_runs([experiment])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    notes = {the_log(run.info.run_id).notes[0] for run in runs}
+    assert notes == {f"called with thread {number}" for number in range(3)}
+    assert mlflow.active_run() is None
+
+
+def test_a_thread_with_a_log_open_does_not_hide_the_calls_of_another(experiment: str) -> None:
+    inner, told = wrapped(), threading.Event()
+
+    def beside() -> None:
+        inner("beside")
+        told.set()
+
+    def work_meanwhile() -> str:
+        thread = threading.Thread(target=beside)
+        thread.start()
+        assert told.wait(60)
+        thread.join()
+        inner("on the way")
+        return "done"
+
+    with recording(create_run=True):
+        assert wrapped()(work_meanwhile) == "done"
+    notes = [the_log(run.info.run_id).notes[0] for run in mlflow.MlflowClient().search_runs([experiment])]
+    assert len(notes) == 2
+    assert "called with beside" in notes
+
+
 def test_a_second_call_opens_a_nested_run() -> None:
     with recording(), mlflow.start_run() as run:
         wrapped()("first")

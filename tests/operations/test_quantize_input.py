@@ -186,6 +186,7 @@ def fixed(folder: Path) -> tuple[Path, Any]:
 BUILDS = [two_inputs, constants, shared, tied, ends_in_relu, broadcast, fixed]
 METHODS = {
     "static": Static(ranges="min_max", granularity="layer"),
+    "by channel": Static(ranges="min_max", backend="onnxruntime"),
     "nncf": Static(ranges="mse", granularity="layer", backend="nncf"),
     "dynamic": Dynamic(),
     "weights": WeightOnly(bits=8, group_size=16),

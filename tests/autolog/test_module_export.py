@@ -1,0 +1,114 @@
+"""A module that NNCF quantized in memory and a script exports later, as NNCF's own PyTorch examples do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import nncf
+import pytest
+import torch
+
+from mlflow_aifsm.audit import load_record
+from mlflow_aifsm.digests import sha256_file
+from mlflow_aifsm.facts import State
+from mlflow_aifsm.record import Record
+from tests.autolog.recorded import children, images, recording, the_log
+from tests.models import fitted
+from tests.operations.quantized_models import SmallNet
+
+pytestmark = [
+    pytest.mark.usefixtures("experiment"),
+    pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning", "ignore::UserWarning"),
+]
+
+QUANTIZERS = (*(f"aifsm.ptq.{name}" for name in ("precision", "scheme", "technique", "granularity")),)
+QUANTIZERS += ("aifsm.calibration.scale", "aifsm.calibration.transformation")
+EXAMPLE = torch.from_numpy(images(1)[0])
+
+
+def quantized(count: int = 8, epochs: int = 1) -> tuple[torch.nn.Module, Any]:
+    """A float module, and what NNCF makes of it."""
+    model = fitted(SmallNet, epochs)
+    return model, nncf.quantize(model, nncf.Dataset([torch.from_numpy(one) for one in images(count)]), subset_size=count)
+
+
+def exported(model: torch.nn.Module, name: str) -> None:
+    """As NNCF's examples export: the newer exporter refuses NNCF's quantizers."""
+    torch.onnx.export(model.cpu(), (EXAMPLE,), name, dynamo=False)
+
+
+def logs(run_id: str) -> dict[str, Record]:
+    """The logs of the child runs, by template."""
+    found = {}
+    for child in children(run_id):
+        tags = mlflow.get_run(child).data.tags
+        found |= {log: load_record(child, log) for log in ("conversion", "optimization") if f"aifsm.{log}.log_id" in tags}
+    return found
+
+
+@pytest.mark.parametrize("stripped", [True, False], ids=["stripped", "as it is"])
+def test_the_exported_file_is_that_of_an_optimization_log_and_measured(stripped: bool) -> None:
+    with recording(), mlflow.start_run() as run:
+        model, made = quantized()
+        exported(model, "fp32.onnx")
+        exported(nncf.strip(made, example_input=EXAMPLE) if stripped else made, "int8.onnx")
+    before, found = load_record(run.info.run_id, "optimization"), logs(run.info.run_id)
+    record, conversion = found["optimization"], found["conversion"]
+    assert {record.entries[key].state for key in QUANTIZERS} == {State.MEASURED}
+    assert not [key for key, entry in record.entries.items() if entry.state is State.NOT_RECORDED]
+    assert record.output_sha256 == conversion.output_sha256 == sha256_file(Path("int8.onnx"))
+    assert record.input_sha256 == before.input_sha256
+    assert record.supersedes is not None
+    assert (record.supersedes.run_id, record.supersedes.sha256) == (run.info.run_id, before.sha256)
+    same = ("aifsm.ptq.additional", "aifsm.calibration.method", "aifsm.ptq.framework")
+    assert {key: record.entries[key].value for key in same} == {key: before.entries[key].value for key in same}
+    beside = {fact.name: fact.state for fact in record.entries["aifsm.ptq.additional"].beside}
+    assert beside["quantizers.lost_non_linearities"] is State.MEASURED
+
+
+def test_the_file_holds_the_quantizers_that_the_module_held() -> None:
+    with recording(), mlflow.start_run() as run:
+        exported(quantized(epochs=2)[1], "int8.onnx")
+    before, after = load_record(run.info.run_id, "optimization"), logs(run.info.run_id)["optimization"]
+    for key in ("aifsm.ptq.precision", "aifsm.ptq.scheme"):
+        assert before.entries[key].value.brief == after.entries[key].value.brief
+    assert any(note.startswith("No file of the float model was exported before") for note in after.notes)
+
+
+def test_the_conversion_of_a_quantized_module_is_not_that_of_the_verified_one() -> None:
+    with recording(verified_model="digits_1"), mlflow.start_run() as run:
+        made = quantized()[1]
+        exported(made, "int8.onnx")
+    entry = load_record(run.info.run_id, "conversion").entries["aifsm.conversion.input_id"]
+    (finding,) = entry.findings
+    assert finding.code == "changed_after_verification"
+    first = load_record(run.info.run_id, "optimization")
+    assert finding.measured == f"changed by nncf.quantize, optimization log {first.log_id}"
+    assert logs(run.info.run_id)["optimization"].subject == "digits_1"
+
+
+def test_quantizers_that_nobody_recorded_are_told_in_the_conversion() -> None:
+    made = quantized(4)[1]
+    with recording(verified_model="digits_1"), mlflow.start_run() as run:
+        exported(made, "int8.onnx")
+    (finding,) = the_log(run.info.run_id, "conversion").entries["aifsm.conversion.input_id"].findings
+    assert finding.measured == "changed by NNCF in a call that was not recorded: 8 of its hooks in the module"
+
+
+def test_a_float_module_beside_a_quantized_one_is_unchanged() -> None:
+    with recording(verified_model="digits_1"), mlflow.start_run() as run:
+        model, _ = quantized()
+        exported(model, "fp32.onnx")
+    assert load_record(run.info.run_id, "conversion").entries["aifsm.conversion.input_id"].findings == ()
+    assert children(run.info.run_id) == []
+
+
+def test_a_pruned_module_is_known_again() -> None:
+    with recording(verified_model="digits_1"), mlflow.start_run() as run:
+        made = nncf.prune(fitted(SmallNet, 1), nncf.PruneMode.UNSTRUCTURED_MAGNITUDE_GLOBAL, ratio=0.5, examples_inputs=EXAMPLE)
+        torch.onnx.export(made, (EXAMPLE,), "sparse.onnx", dynamo=True)
+    (finding,) = load_record(run.info.run_id, "conversion").entries["aifsm.conversion.input_id"].findings
+    assert finding.measured.startswith("changed by nncf.prune, optimization log ")
+    assert load_record(run.info.run_id, "optimization").failure == ""
