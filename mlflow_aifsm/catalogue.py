@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FactType:
-    """Definition of a fact: its name, what it means, the unit of ``data``, and the metric key where it is a number."""
+    """Definition of a fact: its name, what it means, the unit of ``data``, and its key where a run holds it.
+
+    A number is a metric. A category is a param: that of a field, or, of a fact that stands beside one, the one named here.
+    """
 
     name: str
     meaning: str
     unit: str = ""
     metric: str = ""
+    param: str = ""
 
 
 def _catalogue() -> dict[str, FactType]:
@@ -120,7 +124,11 @@ def _catalogue() -> dict[str, FactType]:
             "ratio",
             "aifsm.compressed_ratio",
         ),
-        FactType("recovery.bias_correction", "whether biases were corrected, and what that was measured to do"),
+        FactType(
+            "recovery.bias_correction",
+            "whether biases were corrected, and what that was measured to do",
+            param="aifsm.recovery.bias_correction",
+        ),
         FactType("recovery.partial", "layers kept in higher precision, and why"),
         FactType("recovery.qat", "quantization-aware training"),
         FactType("recovery.learned", "quantization parameters learned in training"),

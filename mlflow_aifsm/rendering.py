@@ -16,6 +16,7 @@ from mlflow_aifsm.report.index import index, listed
 from mlflow_aifsm.report.look import Look, look
 from mlflow_aifsm.template import LOGS
 from mlflow_aifsm.tracking import keys, search
+from mlflow_aifsm.tracking.connection import database_exists
 from mlflow_aifsm.tracking.read import logs_by_output
 from mlflow_aifsm.tracking.staging import csv
 
@@ -173,6 +174,7 @@ def exported_form(path: Path) -> Path:
 
 def _runs(experiment: str) -> Iterator[str]:
     """Ids of the runs of an experiment that finished a log, oldest first."""
+    database_exists()
     wanted = {keys.tag(log, "record_sha256") for log in LOGS}
     return (str(run.info.run_id) for run in search.runs(search.experiments([experiment])) if wanted & run.data.tags.keys())
 

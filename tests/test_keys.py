@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import mlflow.utils.validation as mlflow_rules
@@ -11,7 +12,7 @@ from mlflow_aifsm.catalogue import CATALOGUE
 from mlflow_aifsm.digests import sha256_bytes
 from mlflow_aifsm.facts import Fact, Facts, State, Value, captured, measured, not_applicable
 from mlflow_aifsm.fill import fill
-from mlflow_aifsm.record import Record, Status
+from mlflow_aifsm.record import Record, Status, VerificationResult
 from mlflow_aifsm.template import LOGS, load
 from mlflow_aifsm.tracking import keys
 
@@ -64,6 +65,49 @@ def test_the_tags_are_the_identity_and_state_of_the_log_and_nothing_else(log: st
         "output_sha256": "2" * 64,
     }
     assert said == expected
+
+
+JUDGED = VerificationResult(
+    passed=True, criterion="exact", data="held out", data_sha256="3" * 64, runtime="ONNX Runtime 1.31.1, CPUExecutionProvider"
+)
+HOST = {"processor": "AMD EPYC", "machine": "x86_64", "cores": {"usable": 2}, "system": "Linux"}
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_what_two_logs_are_compared_by_stands_in_tags_of_its_own(log: str) -> None:
+    host = captured("environment.host", "Linux, AMD EPYC", HOST, source="host")
+    tags = index(replace(record(log, host), verification=JUDGED)).tags
+    assert {name: tags[f"aifsm.{log}.{name}"] for name in ("verification", "data", "data_sha256", "runtime", "host")} == {
+        "verification": "verified on this host",
+        "data": "held out",
+        "data_sha256": "3" * 64,
+        "runtime": "ONNX Runtime 1.31.1, CPUExecutionProvider",
+        "host": "AMD EPYC, 2 cores, Linux x86_64",
+    }
+
+
+@pytest.mark.parametrize("data", [None, "Linux", {"processor": "AMD"}, {**HOST, "cores": None}])
+def test_a_host_that_is_not_described_has_no_tag(data: object) -> None:
+    tags = index(record("conversion", captured("environment.host", "somewhere", data, source="host"))).tags
+    assert "aifsm.conversion.host" not in tags
+
+
+def test_a_processor_without_a_name_is_told_by_its_kind() -> None:
+    nameless = {**HOST, "processor": "", "cores": {"usable": 1}}
+    tags = index(record("conversion", captured("environment.host", "somewhere", nameless, source="host"))).tags
+    assert tags["aifsm.conversion.host"] == "x86_64, 1 core, Linux x86_64"
+
+
+def test_a_name_of_data_that_mlflow_would_cut_becomes_a_form_that_names_the_record() -> None:
+    tags = index(replace(record("conversion"), verification=replace(JUDGED, data="x" * 9000))).tags
+    assert tags["aifsm.conversion.data"].endswith("see aifsm/conversion/record.json")
+
+
+def test_the_numbers_of_a_log_are_one_tag_that_holds_them_exactly() -> None:
+    metrics = {"aifsm.size": 24857.0, "aifsm.accuracy": 0.93158953722334, "aifsm.max_diff": 4.76837158203125e-06}
+    told = json.loads(keys.numbers(metrics))
+    assert {f"aifsm.{name}": value for name, value in told.items()} == metrics
+    assert keys.numbers({}) == "{}"
 
 
 def test_the_status_of_the_reader_is_the_one_in_the_tag() -> None:

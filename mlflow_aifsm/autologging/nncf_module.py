@@ -12,7 +12,7 @@ from torch import nn
 
 from mlflow_aifsm.autologging import in_memory, quantized_file
 from mlflow_aifsm.autologging.call import Call
-from mlflow_aifsm.autologging.compared import optimized_module
+from mlflow_aifsm.autologging.compared import optimized_module, take_module
 from mlflow_aifsm.autologging.delivered import unread
 from mlflow_aifsm.autologging.module_quantizers import InMemory, decompressors, fake_quantizers
 from mlflow_aifsm.autologging.nncf_onnx import OBJECTS, PARAMETERS, asked, unset
@@ -100,7 +100,7 @@ def compressed(log: ExternalRecording, call: Call) -> Generator[None, None, None
 def enter(log: ExternalRecording, module: nn.Module) -> None:
     """Tells the log which module goes in, by the digest of its parameters and buffers, and whether it is the verified one."""
     sha256 = torch_module.state_digest(module)
-    log.input((), sha256)
+    take_module(log, module, sha256)
     optimized_module(log, sha256)
 
 

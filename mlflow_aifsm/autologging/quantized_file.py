@@ -19,6 +19,7 @@ from mlflow_aifsm.result import Result
 
 FACTS = (
     "input.id",
+    "input.digest",
     "asked.precision",
     "asked.technique",
     "quantization.framework",

@@ -10,7 +10,7 @@ from typing import Any
 from mlflow_aifsm import scratch
 from mlflow_aifsm.autologging import in_memory, quantized_file
 from mlflow_aifsm.autologging.call import Call
-from mlflow_aifsm.autologging.compared import converted_module
+from mlflow_aifsm.autologging.compared import converted_module, take_module
 from mlflow_aifsm.autologging.float_file import remember
 from mlflow_aifsm.backends.exporters import Exported
 from mlflow_aifsm.capture import torch_module
@@ -28,7 +28,7 @@ def export(log: ExternalRecording, call: Call) -> Generator[None, None, None]:
     """Records ``torch.onnx.export`` with either exporter; of a module that was quantized in memory the file has a log, too."""
     arguments = call.arguments
     source = _source(arguments["model"], arguments["args"], arguments["kwargs"] or {})
-    log.input((), source.sha256)
+    take_module(log, source.model, source.sha256)
     made = in_memory.found(source.model, source.sha256)
     converted_module(log, source.sha256, changed=made.how if made else in_memory.unrecorded(source.model))
     yield

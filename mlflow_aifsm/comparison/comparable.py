@@ -13,7 +13,7 @@ from mlflow_aifsm.record import Status
 from mlflow_aifsm.report.comparison import RELATIVE
 from mlflow_aifsm.tracking.search import UNFINISHED, FoundLog
 
-QUALITIES = ("accuracy", "worst_class_recall", "agreement", "sqnr_db")
+QUALITIES = ("accuracy", "agreement", "sqnr_db")
 """Numbers that rank models, the first one that was measured: ratios in [0, 1], then a ratio in dB."""
 ENDED: Mapping[str, str] = {
     UNFINISHED: "was begun and is not finished",

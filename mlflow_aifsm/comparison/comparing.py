@@ -36,11 +36,12 @@ def compare(*targets: str, experiment: str | None = None, baseline: str | None =
     The index ``name`` is the run's name. Columns: those that ``search_logs`` begins with; the categories in which logs differ;
     each number, and beside it ``<number>_delta``, its value minus the baseline's; ``group``, rows of one number being
     comparable, 0 for a row that is not ranked; and ``pareto``, whether no row of the group is at least as good in all of
-    quality, size and time, and better in one. Quality is ``accuracy``, else ``worst_class_recall``, else ``sqnr_db``, the
-    first one that was measured; time is ``speedup``, where both were clocked against the same model on the same host.
+    quality, size and time, and better in one. Quality is the first one that was measured of ``accuracy``,
+    ``agreement`` and ``sqnr_db``; time is ``speedup``, and of two models that were clocked against different ones, or on
+    different hosts, neither beats the other.
 
     Rows are of one group where verification data, runtime and the model they began with are the same. A log that is unfinished,
-    has failed, or missed its criterion is shown, and neither ranked nor taken for the baseline unless it is named.
+    has failed, or missed its criterion is shown and not ranked; a number of a verification on other data has no difference.
 
     ``frame.attrs`` holds ``same`` (what all logs have in common, text by key), ``warnings`` (a sentence for each reason why
     rows are not comparable), ``baseline`` (its name) and ``quality``.

@@ -10,7 +10,7 @@ import pandas as pd
 from mlflow_aifsm.report.comparison import Comparison
 from mlflow_aifsm.template import LOGS
 from mlflow_aifsm.tracking.curve import PREFIX
-from mlflow_aifsm.tracking.search import FoundLog, fields
+from mlflow_aifsm.tracking.search import FoundLog, params
 
 TAGS = (
     "model_version",
@@ -41,7 +41,7 @@ def found(logs: Sequence[FoundLog]) -> pd.DataFrame:
     ``made_at`` is a UTC timestamp.
     """
     held = {key for log in logs for key in log.categories}
-    categories = [key for kind in LOGS for name in fields(kind) if (key := name.removeprefix(PREFIX)) in held]
+    categories = [key for kind in LOGS for name in params(kind) if (key := name.removeprefix(PREFIX)) in held]
     numbers = sorted({name for log in logs for name in log.numbers})
     columns: dict[str, Any] = _identity(logs)
     columns |= {key: _texts([log.categories.get(key) for log in logs]) for key in categories}

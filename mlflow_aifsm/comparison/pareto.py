@@ -37,8 +37,8 @@ class Point:
 def best(points: Sequence[Point]) -> list[bool]:
     """For each point whether no other one dominates it; equal points are best together.
 
-    A dominates B where A is at least as good in all that B was measured in, and better in something. Times of two clocks are
-    left out where A and B are held against each other: quality and size decide then.
+    A dominates B where A is at least as good in all that B was measured in, and better in something. Times of two clocks say
+    nothing of each other, so of two models that were clocked apart neither dominates the other.
     """
     quality, size, time = (np.array([getattr(point, name) for point in points]) for name in ("quality", "size", "time"))
     codes = {name: code for code, name in enumerate(dict.fromkeys(point.clock for point in points))}
@@ -49,9 +49,8 @@ def best(points: Sequence[Point]) -> list[bool]:
         both = ~np.isnan(time)[part, None] & ~np.isnan(time)[None, :]
         apart = both & (clock[part, None] != clock[None, :])
         (worse, better), (larger, smaller), (slower, faster) = (_held(cost, part) for cost in (-quality, size, time))
-        whole = ~worse & ~larger & (~slower | apart)
-        some = better | smaller | (faster & ~apart)
-        found += (~np.any(whole & some, axis=1)).tolist()
+        dominating = ~worse & ~larger & ~slower & ~apart & (better | smaller | faster)
+        found += (~np.any(dominating, axis=1)).tolist()
     return found
 
 

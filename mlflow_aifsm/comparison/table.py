@@ -125,7 +125,8 @@ def _categories(log: FoundLog) -> dict[str, str]:
     data = f"{log.tags.get('data', 'unnamed')}, sha256 {log.tags['data_sha256'][:12]}…" if "data_sha256" in log.tags else ""
     judged = {"verification": log.tags.get("verification", NOT_VERIFIED), "data": data, "runtime": log.tags.get("runtime", "")}
     return {
-        **{key: log.categories.get(key, NOT_RECORDED) for key in keys},
+        **dict.fromkeys(keys, NOT_RECORDED),
+        **log.categories,
         **{name: text for name, text in judged.items() if text},
         "host": log.tags.get("host", NOT_RECORDED),
     }

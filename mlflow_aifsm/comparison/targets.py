@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.entities.model_registry import ModelVersion
-
 from mlflow_aifsm.audit import FILE_LIKE, record_and_delivered
 from mlflow_aifsm.capture.frozen import file_set
 from mlflow_aifsm.digests import set_digest
@@ -17,18 +15,15 @@ from mlflow_aifsm.lineage import REGISTERED
 from mlflow_aifsm.record import Record
 from mlflow_aifsm.template import LOGS
 from mlflow_aifsm.tracking import search
-from mlflow_aifsm.tracking.connection import client, speaking
 from mlflow_aifsm.tracking.keys import tag
 from mlflow_aifsm.tracking.read import logs_by_output
-from mlflow_aifsm.tracking.search import FoundLog, paged, quoted
+from mlflow_aifsm.tracking.search import FoundLog, quoted
+from mlflow_aifsm.tracking.versions import REMEDY, version_of_alias, versions
 
 MODEL = re.compile(r"models:/(?P<name>[^/@]+)$")
 """All versions of a registered model, or a logged model."""
 LOGGED = re.compile(r"m-[0-9a-f]{32}$")
 """Id of a logged model."""
-VERSIONS = 1000
-"""Versions of one page."""
-REGISTRY_REMEDY = "the Models page of the UI lists those that do"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +91,7 @@ class _Finder:
     def __init__(self, places: Iterable[str]) -> None:
         self.notes: list[str] = []
         self._places = list(places)
-        self._versions: dict[str, list[ModelVersion]] = {}
+        self._versions: dict[str, dict[int, Mapping[str, str]]] = {}
 
     def places_of(self, target: str) -> list[Place]:
         ways: tuple[tuple[bool, Callable[[str], Iterable[Place]]], ...] = (
@@ -137,11 +132,10 @@ class _Finder:
         if LOGGED.match(name):
             yield from self._logged(target)
             return
-        versions = sorted(self._all(name), key=lambda version: int(version.version))
-        placed = {str(version.version): list(_version_places(version, target)) for version in versions}
+        placed = {number: list(_places(tags, target)) for number, tags in self._all(name).items()}
         if not any(placed.values()):
-            raise NotFoundError(f"{target} has no version with a log", remedy=REGISTRY_REMEDY)
-        without = [number for number, found in placed.items() if not found]
+            raise NotFoundError(f"{target} has no version with a log", remedy=REMEDY)
+        without = [str(number) for number, found in placed.items() if not found]
         if without:
             words = "versions" if len(without) > 1 else "version"
             self.notes.append(f"Left out, as no log made them: {words} {', '.join(without)} of {target}.")
@@ -153,34 +147,33 @@ class _Finder:
             for run in search.runs(self._places, f"tags.`{tag(log, 'model_uri')}` = {quoted(target)}"):
                 yield Place(str(run.info.run_id), target, log)
                 return
-        raise NotFoundError(f"no log delivered {target}", remedy=REGISTRY_REMEDY)
+        raise NotFoundError(f"no log delivered {target}", remedy=REMEDY)
 
     def _of_version(self, target: str) -> Iterator[Place]:
         match = REGISTERED.match(target)
         name, wanted, alias = (match["name"], match["version"], match["alias"]) if match else ("", "", "")
+        held = self._all(name)
         if alias:
-            with speaking(f"registered model {target}", missing=REGISTRY_REMEDY):
-                wanted = str(client().get_model_version_by_alias(name, alias).version)
-        versions = {str(version.version): version for version in self._all(name)}
-        number = max(versions, key=int, default="") if wanted == "latest" else wanted
-        if number not in versions:
-            raise NotFoundError(f"registered model {target} does not exist", remedy=REGISTRY_REMEDY)
-        places = list(_version_places(versions[number], target))
+            number = version_of_alias(name, alias)
+        elif wanted == "latest":
+            number = max(held, default=0)
+        else:
+            number = int(wanted) if wanted.isdecimal() else 0
+        if number not in held:
+            raise NotFoundError(f"registered model {target} does not exist", remedy=REMEDY)
+        places = list(_places(held[number], target))
         if not places:
             raise NotFoundError(f"{target} has no log", remedy="name the run that made it")
         yield from places
 
-    def _all(self, name: str) -> list[ModelVersion]:
+    def _all(self, name: str) -> dict[int, Mapping[str, str]]:
         if name not in self._versions:
-            wanted = f"name = {quoted(name)}"
-            with speaking(f"registered model {name}", missing=REGISTRY_REMEDY):
-                pages = paged(lambda token: client().search_model_versions(wanted, VERSIONS, page_token=token))
-                self._versions[name] = list(pages)
+            self._versions[name] = versions(name)
         return self._versions[name]
 
 
-def _version_places(version: ModelVersion, target: str) -> Iterator[Place]:
+def _places(tags: Mapping[str, str], target: str) -> Iterator[Place]:
     """The log that delivered a version, as its tags name it."""
     for log in LOGS:
-        if run_id := version.tags.get(tag(log, "run_id")):
+        if run_id := tags.get(tag(log, "run_id")):
             yield Place(run_id, target, log)

@@ -27,8 +27,8 @@ def record_conversion(*, verified_model: str | VerifiedModel | None = None, conv
     it returns.
 
     Args:
-        verified_model: URI of the verified learning model, or its id ``<Model_ID>_<version>`` where it is not in MLflow. If None
-            that of the settings, ``aifsm.toml`` or ``MLFLOW_AIFSM_VERIFIED_MODEL``.
+        verified_model: URI of the verified learning model, or its id ``<Model_ID>_<version>`` where it is not in MLflow. If
+            None that of the settings, ``aifsm.toml`` or ``MLFLOW_AIFSM_VERIFIED_MODEL``.
         converter: Name of the converting package, ``tf2onnx`` for instance; its version and dependencies are captured.
         **where: ``responsible``, ``log_id``, ``run_id``, ``nested``, ``registered_model_name`` as in ``mlflow_aifsm.freeze``.
 

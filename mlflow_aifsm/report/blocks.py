@@ -2,21 +2,17 @@
 
 Every string of a document stands in a `Text` or a `Badge`, and both make it visible: code points that a reader cannot see, or
 that turn the reading direction round, are spelled out. So a writer has nothing to do but to escape for its own format.
-Writers join the spans of a paragraph as `joined` says.
+Writers join the spans of a paragraph as `reading.joined` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
 from mlflow_aifsm.report.characters import visible
-
-CLOSING = frozenset({".", ",", ")", ")."})
-"""Spans that stand close to the one before them."""
-
 
 LISTED = 2
 """Levels of headings in a table of contents."""
@@ -227,32 +223,3 @@ class Document:
     def listed(self) -> tuple[Heading, ...]:
         """The headings of its table of contents, in order."""
         return tuple(block for block in self.blocks if isinstance(block, Heading) and block.level <= LISTED)
-
-
-def joined(parts: Iterable[Span]) -> Iterator[tuple[str, Span]]:
-    """Each span that is not empty with what stands before it: one space, or nothing at the start and before closing marks."""
-    first = True
-    for part in parts:
-        if part.text:
-            yield "" if first or part.text in CLOSING else " ", part
-            first = False
-
-
-def spans(block: Block) -> Iterator[Span]:
-    """Every span of a block, in reading order."""
-    match block:
-        case Heading():
-            yield block.title
-        case Paragraph():
-            yield from block.spans
-        case Items() | Notice():
-            for line in block.items if isinstance(block, Items) else block.lines:
-                yield from line.spans
-        case Figure():
-            yield from (block.alt, block.caption)
-        case Table():
-            yield from (block.caption,) if block.caption else ()
-            yield from block.columns
-            for cell in (cell for row in block.rows for cell in row.cells):
-                for part in cell.blocks:
-                    yield from spans(part)

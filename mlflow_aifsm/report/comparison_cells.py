@@ -16,6 +16,8 @@ ABSENT = ("not applicable", "not recorded")
 """Texts that many fields share: they are told once, with the fields that say so."""
 FEW = 5
 """Rows of which all that differs is shown."""
+NAMED = 8
+"""Best rows that are named where they are counted."""
 LEGEND = "no other row of its group is at least as good in {}, and better in one"
 
 
@@ -108,7 +110,9 @@ def standing(made: Comparison) -> Iterator[tuple[str, str]]:
     yield "Logs", f"{count:,}{more}"
     yield "Baseline", made.rows[made.baseline].name
     if made.best:
-        yield "Best", f"{listed([row.name for row in made.best])}: {LEGEND.format(ranked_by(made))}"
+        others = [f"{len(made.best) - NAMED} more"] if len(made.best) > NAMED else []
+        names = listed([*(row.name for row in made.best[:NAMED]), *others])
+        yield "Best", f"{names}: {LEGEND.format(ranked_by(made))}"
 
 
 def ranked_by(made: Comparison) -> str:

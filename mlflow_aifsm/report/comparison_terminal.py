@@ -19,7 +19,9 @@ WORDS = 22
 """Columns of the terminal after which the words of a cell are folded."""
 NAME = 24
 """Columns that a name takes at most."""
-NARROWEST = 16
+TITLE = 28
+"""Columns that the heading of a line takes at most."""
+NARROWEST = 15
 """Columns that a log takes at least where each has a column of its own."""
 GAP = 2
 """Columns between two cells."""
@@ -36,7 +38,7 @@ def printed(made: Comparison) -> None:
     names = plot_words.shortened([_line(row.name) for row in shown.rows], NAME)
     out.print(Text(_line(shown.title), style="bold"))
     out.print(_pairs(standing(shown)), "", sep="\n")
-    if len(names) * (NARROWEST + GAP) <= out.width - NAME:
+    if len(names) * (NARROWEST + GAP) <= out.width - TITLE - GAP:
         out.print(_upright(shown, names, found), "", sep="\n")
     else:
         for part in _folded(found, out.width - _room(shown, names)):
@@ -70,7 +72,7 @@ def _paragraph(out: Console, title: str, pairs: Iterable[tuple[str, str]]) -> No
 def _upright(made: Comparison, names: Sequence[str], found: Sequence[Column]) -> Table:
     """A line for each thing that differs, and a column for each of few logs."""
     table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column(max_width=NAME, overflow="fold")
+    table.add_column(max_width=TITLE, overflow="fold")
     for row, name in zip(made.rows, names, strict=True):
         table.add_column(Text(f"{row.number}{'★' if row.best else ''} {name}"), min_width=NARROWEST, overflow="fold")
     for column in found:
@@ -115,9 +117,14 @@ def _folded(found: Sequence[Column], room: int) -> Iterator[list[Column]]:
 
 
 def _width(column: Column) -> int:
-    longest = max((plot_words.columns(_cell(column, at)) for at in range(len(column.cells))), default=0)
-    title = max(len(word) for word in column.title.split())
-    return max(title, longest if column.number else min(longest, WORDS))
+    """Columns that a cell takes: a number whole, words folded between words where that is not too wide."""
+    texts = [_cell(column, at) for at in range(len(column.cells))]
+    longest = max(map(plot_words.columns, texts), default=0)
+    title = max(map(len, column.title.split()))
+    if column.number:
+        return max(title, longest)
+    word = max((plot_words.columns(word) for text in texts for word in text.split()), default=0)
+    return max(title, min(longest, max(WORDS, min(word, TITLE))))
 
 
 def _room(made: Comparison, names: Sequence[str]) -> int:

@@ -10,9 +10,10 @@ from mlflow_aifsm.record import Entry, Evidence, Record
 from mlflow_aifsm.report.acronyms import used
 from mlflow_aifsm.report.annex_review import responsible
 from mlflow_aifsm.report.annexes import annexes
-from mlflow_aifsm.report.blocks import Block, Cell, Document, Heading, Items, Paragraph, Role, Row, Table, Text, spans
+from mlflow_aifsm.report.blocks import Block, Cell, Document, Heading, Items, Paragraph, Role, Row, Table, Text
 from mlflow_aifsm.report.cells import cell
 from mlflow_aifsm.report.cover import cover, document_id, template_name
+from mlflow_aifsm.report.reading import spans
 from mlflow_aifsm.report.words import STATE_MEANINGS, code, date, line, quiet, state_badge, strong
 from mlflow_aifsm.template import Field, Section
 

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 
-from mlflow_aifsm.report.blocks import Cell, Notice, Paragraph, Role, Row, Table, Text, Tone, spans
+from mlflow_aifsm.report.blocks import Cell, Notice, Paragraph, Role, Row, Table, Text, Tone
 from mlflow_aifsm.report.docx_text import (
     CELL,
     CELL_META,
@@ -22,6 +22,7 @@ from mlflow_aifsm.report.docx_text import (
     paragraph,
     w,
 )
+from mlflow_aifsm.report.reading import spans
 
 MANY = 6
 """Columns beyond which a table is set in small letters."""

@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 from lxml import etree
 
-from mlflow_aifsm.report.blocks import Badge, Mark, Notice, Paragraph, Role, Span, Tone, joined
+from mlflow_aifsm.report.blocks import Badge, Mark, Notice, Paragraph, Role, Span, Tone
+from mlflow_aifsm.report.reading import joined
 
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 SPACE = "{http://www.w3.org/XML/1998/namespace}space"

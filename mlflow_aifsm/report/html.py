@@ -14,9 +14,10 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from mlflow_aifsm.record import Evidence
-from mlflow_aifsm.report.blocks import Document, Logo, joined
+from mlflow_aifsm.report.blocks import Document, Logo
 from mlflow_aifsm.report.document import document
 from mlflow_aifsm.report.look import PLAIN, Look
+from mlflow_aifsm.report.reading import joined
 
 
 def write(evidence: Evidence) -> bytes:

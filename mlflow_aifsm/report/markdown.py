@@ -25,10 +25,10 @@ from mlflow_aifsm.report.blocks import (
     Table,
     Text,
     Tone,
-    joined,
 )
 from mlflow_aifsm.report.document import document
 from mlflow_aifsm.report.look import PLAIN, Look
+from mlflow_aifsm.report.reading import joined
 
 MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 """Characters that begin markup anywhere; an underscore inside a word does not."""

@@ -26,10 +26,9 @@ from mlflow_aifsm.report.blocks import (
     Row,
     Span,
     Table,
-    joined,
-    spans,
 )
 from mlflow_aifsm.report.plot_canvas import FAMILY, MEASURED
+from mlflow_aifsm.report.reading import joined, spans
 from mlflow_aifsm.report.words import moment
 
 LONG = 14

@@ -85,25 +85,26 @@ def sqnr(tables: Mapping[str, Sequence[Values]]) -> Chart | None:
 
 
 def _sqnr_chart(source: Source, points: Sequence[Point], missing: int) -> Chart:
-    dots = tuple(_marked(points, lambda point: point.value))
-    words = f"Dot plot of the signal to quantization noise ratio of {_counted(points, source.noun)}. {_sqnr_words(points)}"
+    dots = _short(_marked(points, lambda point: point.value))
+    words = f"Dot plot of the signal to quantization noise ratio of {_counted(points, source.noun)}. {_sqnr_words(dots)}"
     caption = f"{source.caption} {_marks(dots)}{_missing(missing, source.noun, 'SQNR')}"
     return Chart(source.title, source.about, "SQNR (dB), more is better", dots, words, caption.rstrip())
 
 
 def _sqnr_points(rows: Iterable[Values]) -> list[Point]:
     ratios = ((row, math.inf if row.get("sqnr_db") in ("inf", math.inf) else value(row, "sqnr_db")) for row in rows)
-    return _short(
+    return [
         Point(name(row, "tensor", "layer"), ratio, decibels(ratio) if math.isfinite(ratio) else "equal")
         for row, ratio in ratios
         if ratio is not None
-    )
+    ]
 
 
-def _short(points: Iterable[Point]) -> list[Point]:
-    given = list(points)
-    names = shortened([point.name for point in given], NAME)
-    return [replace(point, name=shown) for point, shown in zip(given, names, strict=True)]
+def _short(points: Iterable[Point]) -> tuple[Point, ...]:
+    """Those that bear their names with names that fit; what is drawn without one keeps it whole."""
+    given = tuple(points)
+    names = iter(shortened([point.name for point in given if point.named], NAME))
+    return tuple(replace(point, name=next(names)) if point.named else point for point in given)
 
 
 def _sqnr_words(points: Sequence[Point]) -> str:
@@ -159,13 +160,13 @@ def sparsity(tables: Mapping[str, Sequence[Values]]) -> Chart | None:
     shares = [(row, share) for row in rows if (share := value(row, "ratio")) is not None]
     if not any(share > NOTABLE for _, share in shares):
         return None
-    points = _short(
+    points = [
         Point(name(row, "tensor", "layer"), 100 * share, f"{percent(share)} %", before=_before(row)) for row, share in shares
-    )
+    ]
     if not any((point.before or 0) > 100 * NOTABLE for point in points):
         points = [replace(point, before=None) for point in points]
-    bars = tuple(replace(point, worst=False) for point in _marked(points, lambda point: -point.value))
-    words = f"Bar chart of the share of zeros in {_counted(points, 'weight')}. {_shares(points)}{_shares_before(points)}"
+    bars = _short(replace(point, worst=False) for point in _marked(points, lambda point: -point.value))
+    words = f"Bar chart of the share of zeros in {_counted(points, 'weight')}. {_shares(bars)}{_shares_before(bars)}"
     about = "Elements of each weight that are zero in the delivered file, in percent."
     marked = (
         "A line across a bar marks the share in the float model. " if any(point.before is not None for point in bars) else ""

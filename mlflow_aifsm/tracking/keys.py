@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from mlflow_aifsm.catalogue import CATALOGUE
 from mlflow_aifsm.digests import sha256_bytes
 from mlflow_aifsm.facts import Json, State
 from mlflow_aifsm.record import Entry, Record, Status
-from mlflow_aifsm.template import LOGS, Field
+from mlflow_aifsm.template import LOGS, Field, Template
 
 PARAM_LIMIT = 6000
 """Characters of a param value that MLflow keeps; it cuts longer ones with a warning only."""
@@ -65,7 +66,8 @@ def index(record: Record, status: Status, record_sha256: str) -> Index:
         **{name: fitting(text, TAG_LIMIT, log) for name, text in _circumstances(record).items()},
     }
     tags = {tag(log, name): text for name, text in identity.items() if text}
-    return Index(_indexed(record, "param", PARAM_LIMIT), {**tags, **_indexed(record, "tag", TAG_LIMIT)})
+    params = {**_indexed(record, "param", PARAM_LIMIT), **_beside(record)}
+    return Index(params, {**tags, **_indexed(record, "tag", TAG_LIMIT)})
 
 
 def _circumstances(record: Record) -> dict[str, str]:
@@ -112,6 +114,18 @@ def _indexed(record: Record, destination: str, limit: int) -> dict[str, str]:
         (row.key, _value(record.entries[row.key], limit, log)) for row in record.template.fields if row.log_as == destination
     )
     return {key: value for key, value in rows if value is not None}
+
+
+def beside(template: Template) -> dict[str, str]:
+    """Params of facts that stand beside an answer: key by the fact's name."""
+    named = (name for row in template.fields for name in row.beside)
+    return {name: CATALOGUE[name].param for name in named if CATALOGUE[name].param}
+
+
+def _beside(record: Record) -> dict[str, str]:
+    keys, log = beside(record.template), record.template.log
+    facts = (fact for entry in record.entries.values() for fact in entry.beside if fact.name in keys)
+    return {keys[fact.name]: fitting(fact.value.brief, PARAM_LIMIT, log) for fact in facts if fact.value.text}
 
 
 def _value(entry: Entry, limit: int, log: str) -> str | None:

@@ -19,7 +19,7 @@ from mlflow_aifsm.record import Status
 from mlflow_aifsm.template import LOGS, load
 from mlflow_aifsm.tracking.connection import active_experiment, client, speaking
 from mlflow_aifsm.tracking.curve import PREFIX
-from mlflow_aifsm.tracking.keys import NUMBERS, tag
+from mlflow_aifsm.tracking.keys import NUMBERS, beside, tag
 
 T = TypeVar("T")
 
@@ -182,13 +182,13 @@ def quoted(text: str) -> str:
 
 def logs_of(run: Run, places: Mapping[str, str]) -> Iterator[FoundLog]:
     """The logs that a run holds, conversion before optimization."""
-    tags, params, experiment = run.data.tags, run.data.params, places.get(run.info.experiment_id, run.info.experiment_id)
+    tags, held, experiment = run.data.tags, run.data.params, places.get(run.info.experiment_id, run.info.experiment_id)
     for log in LOGS:
         if tag(log, "log_id") in tags:
             head = tag(log, "")
             own = {key.removeprefix(head): text for key, text in tags.items() if key.startswith(head)}
             numbers = _numbers(own.pop(NUMBERS, ""))
-            categories = {key.removeprefix(PREFIX): params[key] for key in fields(log) if key in params}
+            categories = {key.removeprefix(PREFIX): held[key] for key in params(log) if key in held}
             yield FoundLog(log, str(run.info.run_id), str(run.info.run_name or ""), experiment, own, categories, numbers)
 
 
@@ -196,6 +196,12 @@ def logs_of(run: Run, places: Mapping[str, str]) -> Iterator[FoundLog]:
 def fields(log: str) -> tuple[str, ...]:
     """Keys of the fields of a log that a run holds as params, in the template's order."""
     return tuple(row.key for row in load(log).fields if row.log_as == "param")
+
+
+@cache
+def params(log: str) -> tuple[str, ...]:
+    """Keys of all params of a log: its fields, and what stands beside them."""
+    return (*fields(log), *beside(load(log)).values())
 
 
 def _numbers(text: str) -> dict[str, float]:

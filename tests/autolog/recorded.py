@@ -19,8 +19,9 @@ from tests.operations.quantized_models import small
 
 
 @contextmanager
-def recording(**settings: bool) -> Iterator[None]:
+def recording(**settings: bool | str) -> Iterator[None]:
     """``autolog`` with these settings; what fails in it raises, unless they say otherwise."""
+    small()  # made by an export, which is none of the test's
     aifsm.autolog(**{"strict": True, **settings})
     try:
         yield

@@ -9,7 +9,8 @@ from pathlib import Path
 from random import Random
 from uuid import UUID
 
-COPIED = {"params": "key, value", "metrics": "key, value, timestamp, step, is_nan"}
+METRICS = dict.fromkeys(("metrics", "latest_metrics"), "key, value, timestamp, step, is_nan")
+COPIED = {"params": "key, value", **METRICS}
 METHODS = ("max_abs", "min_max", "percentile", "entropy", "mse")
 
 
@@ -41,10 +42,8 @@ def copies(database: Path, run_id: str, count: int, seed: int = 0) -> list[str]:
             base.execute("update params set value = ? where key = 'aifsm.calibration.method' and run_uuid = ?", (method, copy))
             told = json.loads(changed["aifsm.optimization.numbers"])
             pairs = [(value, f"aifsm.{name}", copy) for name, value in told.items()]
-            base.executemany("update metrics set value = ? where key = ? and run_uuid = ?", pairs)
-        latest = "key, value, timestamp, step, is_nan, run_uuid"
-        marks = "insert into latest_metrics ({0}) select {0} from metrics where run_uuid in (select value from json_each(?))"
-        base.execute(marks.format(latest), (json.dumps(made),))
+            for table in METRICS:
+                base.executemany(f"update {table} set value = ? where key = ? and run_uuid = ? and step = 1", pairs)
     return made
 
 

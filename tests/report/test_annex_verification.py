@@ -7,7 +7,8 @@ from typing import Any
 
 from mlflow_aifsm.record import VerificationResult
 from mlflow_aifsm.report.annex_verification import verification
-from mlflow_aifsm.report.blocks import Block, Table, spans
+from mlflow_aifsm.report.blocks import Block, Table
+from mlflow_aifsm.report.reading import spans
 from tests.report import samples
 
 NUMBERS: dict[str, Any] = {

@@ -10,7 +10,8 @@ from mlflow_aifsm.facts import Json
 from mlflow_aifsm.record import Evidence, VerificationResult
 from mlflow_aifsm.report.annex_layers import layers
 from mlflow_aifsm.report.annexes import annexes
-from mlflow_aifsm.report.blocks import Block, Heading, Table, spans
+from mlflow_aifsm.report.blocks import Block, Heading, Table
+from mlflow_aifsm.report.reading import spans
 from mlflow_aifsm.report.summary import verification_line
 from tests.report import samples
 

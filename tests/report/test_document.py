@@ -10,9 +10,10 @@ from mlflow_aifsm.facts import Value
 from mlflow_aifsm.fill import RESIDUE
 from mlflow_aifsm.record import Check, Declaration, Evidence
 from mlflow_aifsm.report.acronyms import used
-from mlflow_aifsm.report.blocks import Block, Heading, Role, Table, Text, spans
+from mlflow_aifsm.report.blocks import Block, Heading, Role, Table, Text
 from mlflow_aifsm.report.characters import visible
 from mlflow_aifsm.report.document import document
+from mlflow_aifsm.report.reading import spans
 from mlflow_aifsm.report.words import date, filled, number, readable
 from tests.report import sample_facts, samples
 

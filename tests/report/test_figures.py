@@ -9,9 +9,10 @@ from playwright.sync_api import sync_playwright
 
 from mlflow_aifsm.report import html
 from mlflow_aifsm.report.annex_plots import figures
-from mlflow_aifsm.report.blocks import Figure, Heading, spans
+from mlflow_aifsm.report.blocks import Figure, Heading
 from mlflow_aifsm.report.document import document
 from mlflow_aifsm.report.plots import plots
+from mlflow_aifsm.report.reading import spans
 from tests.report import hostile, samples
 from tests.report.plotted import evidence, names
 from tests.report.test_html import Page

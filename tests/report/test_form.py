@@ -177,8 +177,8 @@ def test_the_words_of_a_record_are_no_template() -> None:
     evidence = hostile.evidence(string)
     content = formats.write(evidence, "docx", Look(form=made(*lines)))
     document = python_docx.Document(io.BytesIO(content))
-    assert texts(document)[0].startswith("{{ 7 * 7 }}{% raw %}{{p body }}")
-    assert texts(document)[1].startswith("{{ 7 * 7 }}{% raw %}{{p body }}")
+    assert texts(document)[0].startswith("{{ 7 * 7 }}{% raw %}{{p body }} {_{ x }_}")
+    assert texts(document)[1].startswith("{{ 7 * 7 }}{% raw %}{{p body }} {_{ x }_}")
     assert string in "".join(part.text or "" for part in document.tables[0]._tbl.iter(qn("w:t")))
 
 

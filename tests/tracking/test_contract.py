@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import mlflow
@@ -10,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 import mlflow_aifsm as aifsm
+from mlflow_aifsm import audit
 from mlflow_aifsm.errors import InputError, NotFoundError
 from mlflow_aifsm.facts import State
 from mlflow_aifsm.template import load
@@ -119,6 +121,31 @@ def test_params_stand_on_the_logged_model_and_metrics_are_linked_to_it(digits: D
     model = mlflow.get_logged_model(result.model_uri.removeprefix("models:/"))
     assert model.params["aifsm.elimination.dropout"] == "eliminated"
     assert {metric.key for metric in model.metrics} >= {"aifsm.accuracy", "aifsm.max_diff", "aifsm.size"}
+
+
+def test_each_log_keeps_its_own_numbers_where_the_metrics_are_those_of_the_last_one(digits: Digits) -> None:
+    judged = aifsm.Verification(digits.images, digits.labels)
+    with mlflow.start_run() as run:
+        quantized(digits, frozen(digits, verification=judged), verification=judged)
+    data, client = mlflow.get_run(run.info.run_id).data, MlflowClient()
+    for step, log in enumerate(("conversion", "optimization")):
+        told = json.loads(data.tags[f"aifsm.{log}.numbers"])
+        assert len(told) > 8
+        for name, value in told.items():
+            points = client.get_metric_history(run.info.run_id, f"aifsm.{name}")
+            assert [point.value for point in points if point.step == step] == [value], name
+
+
+def test_what_logs_are_compared_by_is_checked_as_the_other_tags_are(digits: Digits) -> None:
+    result = frozen(digits, verification=aifsm.Verification(aifsm.Data(digits.images, name="held out"), digits.labels))
+    tags = mlflow.get_run(result.run_id).data.tags
+    assert tags["aifsm.conversion.data_sha256"] == result.verification.data_sha256
+    assert (tags["aifsm.conversion.data"], tags["aifsm.conversion.runtime"]) == ("held out", result.verification.runtime)
+    assert tags["aifsm.conversion.host"]
+    MlflowClient().set_tag(result.run_id, "aifsm.conversion.data_sha256", "0" * 64)
+    (evidence,) = audit.read(result.run_id)
+    wrong = [check.detail for check in evidence.checks if check.holds is False]
+    assert wrong == ["aifsm.conversion.data_sha256 differ"]
 
 
 def test_before_and_after_are_steps_of_one_metric(digits: Digits) -> None:

@@ -44,7 +44,7 @@ def test_a_faithful_file_passes_and_every_number_is_a_fact_with_its_source(
     assert result.numbers["repeat_diff"] == 0.0
     assert result.numbers["batch_invariance"] < 1e-5
     names = {"result", "max_diff", "p99_diff", "sqnr_db", "agreement", "flips", "accuracy", "accuracy_drop"}
-    names |= {"worst_class_recall", "low_margin"}
+    names |= {"worst_class_recall", "worst_class_drop", "low_margin"}
     assert {fact.name for fact in facts} == {f"verification.{name}" for name in names} - _without_noise(result)
     assert all("ONNX Runtime" in fact.source.origin for fact in facts)
     assert "tool default, not justified" in facts[0].value.text
