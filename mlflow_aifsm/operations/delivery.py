@@ -65,7 +65,8 @@ def deliver(log: Recording, start: Start, made: Made, dense: Path, pruned: Seque
     earlier = rows.earlier(parent) if parent is not None and not pruned else []
     known = bool(pruned or earlier)
     measured = log.output(made.path, against=made.float_path if made.quantized else dense, pruning_logged=known)
-    before, after = (sum(file.size for file in files) for files in (file_set(dense), measured.files))
+    given = start.files if dense == start.path else file_set(dense)
+    before, after = (sum(file.size for file in files) for files in (given, measured.files))
     log.add(captured("size.ratio", f"{after / before:.2f} of {before:,} bytes", after / before, source="both files"))
     if pruned and made.quantized:
         log.add(*_workload(made.path, dense))
