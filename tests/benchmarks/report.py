@@ -75,6 +75,9 @@ def main() -> None:
     if len(sys.argv) > 1:
         script = str(Path(sys.executable).with_name("mlflow-aifsm"))
         command = [script, "report", sys.argv[1], "-o", "/tmp/report-benchmark/"]
+        asked = f"import mlflow; mlflow.get_run({sys.argv[1]!r})"
+        alone = partial(subprocess.run, [sys.executable, "-c", asked], check=True, capture_output=True)
+        ratio("mlflow.get_run(RUN_ID) alone in a new process", alone, 1.5)
         ratio("report RUN_ID in a new process", partial(subprocess.run, command, check=True, capture_output=True), 1.5)
 
 

@@ -75,9 +75,36 @@ def test_the_page_of_a_run_says_what_it_is_and_runs_nothing_of_it(shown: Shown) 
 def test_the_compare_page_shows_the_params_that_differ_and_no_others(shown: Shown) -> None:
     ids = [result.run_id for result in shown.results]
     experiments = [mlflow.get_run(ids[0]).info.experiment_id]
-    shown.open(f"compare-runs?runs={quote(json.dumps(ids))}&experiments={quote(json.dumps(experiments))}")
+    shown.open(compared(ids, experiments))
     shown.page.get_by_text("Show diff only").first.click(timeout=PATIENCE)
     for value in ("layerwise", "channelwise weights, layerwise activations", "entropy", "max_abs"):
         expect(shown.page.get_by_text(value, exact=True).first).to_be_visible()
     expect(shown.page.get_by_text("aifsm.ptq.framework", exact=True)).to_have_count(0)
     assert all(len(value) < 100 for run_id in ids for value in mlflow.get_run(run_id).data.params.values())
+
+
+def compared(ids: list[str], experiments: list[str]) -> str:
+    return f"compare-runs?runs={quote(json.dumps(ids))}&experiments={quote(json.dumps(experiments))}"
+
+
+def test_the_compare_page_and_compare_agree_on_every_number(shown: Shown) -> None:
+    ids = [result.run_id for result in shown.results]
+    shown.open(compared(ids, [mlflow.get_run(ids[0]).info.experiment_id]))
+    links = shown.page.locator("a[title='Plot chart']")
+    expect(links.first).to_be_visible(timeout=PATIENCE)
+    table = links.first.locator("xpath=ancestor::*[contains(., 'Show diff only')][1]")
+    _, *cells = table.inner_text().split("\n")
+    keys = [key.removeprefix("aifsm.") for key in links.all_inner_texts()]
+    assert cells[: len(keys)] == [f"aifsm.{key}" for key in keys]
+    values = [float(cell) for cell in cells[len(keys) :]]
+    seen = {key: values[2 * row : 2 * row + 2] for row, key in enumerate(keys)}
+    frame = aifsm.compare(*ids)
+    assert len(seen) >= 10
+    for key, pair in seen.items():
+        if key in frame:
+            assert pair == [pytest.approx(value, rel=2e-4, abs=5e-4) for value in frame[key]], (
+                key
+            )  # as many digits as the page shows
+        else:
+            assert pair[0] == pair[1] == pytest.approx(float(frame.attrs["same"][key].replace(",", "")), rel=5e-4, abs=5e-4)
+    assert set(seen) >= {key for key in frame if f"{key}_delta" in frame}
