@@ -10,6 +10,7 @@ import pytest
 
 import mlflow_aifsm as aifsm
 from examples import compare_optimizations as example
+from examples import pruning
 from tests.mobilenet import pretrained
 
 NAMES = ["int8", "int8, first and last in float", "weights of 8 bits"]
@@ -21,7 +22,7 @@ def test_the_winner_is_registered_with_a_dossier_of_both_its_logs(
     own_experiment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = pretrained(tmp_path)
-    example.experiment()
+    pruning.experiment(example.EXPERIMENT)
     results = example.optimized(model, NAMES, "A. Ito")
     frame = aifsm.compare(experiment=example.EXPERIMENT)
     assert list(frame.index) == ["float", *NAMES]
