@@ -149,6 +149,8 @@ def _checks(stored: StoredLog, made: Record, evidence: Evidence) -> Iterator[Che
         yield _copy_check(stored.copy, evidence.sha256)
     if stored.run_id:
         yield _index_check(stored, made, evidence)
+    if later := stored.tags.get(keys.tag(stored.log, keys.SUPERSEDED_BY)):
+        yield Check("a later log in its place", None, f"the log of run {later} supersedes this one")
 
 
 def _record_check(stored: StoredLog, digest: str) -> Check:

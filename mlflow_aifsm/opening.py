@@ -24,6 +24,9 @@ from mlflow_aifsm.tracking.write import Place
 ID = re.compile(r"[\w.\-]{1,200}", re.ASCII)
 """What a log id may be made of: it stands in tags, file names and search filters."""
 
+NAMED = "argument responsible"
+"""Source of a responsible that the call names."""
+
 # of two threads that log the same template in one run, the second must see the first one's claim
 _CLAIMING = threading.Lock()
 
@@ -133,7 +136,7 @@ def _head(recording: Recording, template: Template, *, given: bool) -> tuple[Fac
 
 def _responsible(given: str | None, config: Config) -> Fact:
     if given:
-        return captured("log.responsible", given, source="argument responsible")
+        return captured("log.responsible", given, source=NAMED)
     if config.responsible:
         return captured("log.responsible", config.responsible, source=config.origin_of("responsible"))
     return captured("log.responsible", _account(), source="account name; no responsible person was named")

@@ -129,7 +129,18 @@ def _written(parcel: Parcel, staged: Path) -> Result:
     last = Conclusion(tags, description(record), metrics=parcel.metrics, model_id=model_id, tables=tables)
     with _withdrawn(version, log):
         write.conclusion(run_id, log, last)
+    _mark_older(record)
     return Result(parcel.delivered, run_id, record.log_id, model_uri, version.uri if version else "", record)
+
+
+def _mark_older(record: Record) -> None:
+    """Says on the run of a log that this one supersedes which one did; the log itself stays as it was made."""
+    if record.supersedes is None:
+        return
+    try:
+        write.tags(record.supersedes.run_id, {keys.tag(record.template.log, keys.SUPERSEDED_BY): record.run_id})
+    except AifsmError as error:
+        _logger.warning("log %s is written; the one that it supersedes does not say so: %s", record.log_id, error)
 
 
 def _delivered(record: Record, model_uri: str, version: registry.Version | None) -> dict[str, str]:

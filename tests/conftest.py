@@ -7,6 +7,8 @@ import os
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["NNCF_CI"] = "1"
+# NNCF compiles functions for PyTorch when they are first called; on a busy machine that takes longer than its minute
+os.environ["NNCF_EXTENSION_LOAD_TIMEOUT"] = "0"
 os.environ["MLFLOW_AIFSM_QUIET"] = "1"
 
 import shutil

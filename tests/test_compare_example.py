@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 import pytest
 
 import mlflow_aifsm as aifsm
@@ -13,9 +14,26 @@ from examples import compare_optimizations as example
 from examples import pruning
 from tests.mobilenet import pretrained
 
+COLUMNS = ["log", "group", "pareto", "speedup"]
 NAMES = ["int8", "int8, first and last in float", "weights of 8 bits"]
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"),
+    [
+        ([("optimization", 2, False, 1.5)], "b"),
+        ([("optimization", 0, False, 1.5)], ""),
+        ([("optimization", 2, True, None)], ""),
+        ([("optimization", 2, True, 1.2), ("optimization", 2, True, 1.5), ("optimization", 0, False, 9.0)], "c"),
+        ([("optimization", 2, True, 1.5), ("optimization", 2, False, 1.5)], "b"),
+    ],
+)
+def test_the_winner_is_the_fastest_that_met_the_limit_or_none(rows: list[tuple[object, ...]], name: str) -> None:
+    names = [chr(ord("a") + at) for at in range(len(rows) + 1)]
+    frame = pd.DataFrame([("conversion", 1, False, None), *rows], columns=COLUMNS, index=names)
+    assert example.winner(frame) == name
 
 
 def test_the_winner_is_registered_with_a_dossier_of_both_its_logs(

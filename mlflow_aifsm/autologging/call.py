@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from mlflow_aifsm.capture import command
 from mlflow_aifsm.facts import Json
 from mlflow_aifsm.hooks.arguments import flattened, told
 
@@ -71,7 +72,7 @@ class Call:
     def settings(
         self, without: Collection[str], unset: Mapping[str, Any] = MappingProxyType({})
     ) -> tuple[dict[str, Json], dict[str, Json]]:
-        """The arguments as JSON, and those of them that are not the function's defaults, with dotted names.
+        """The arguments as JSON, and those of them that are not the function's defaults, with dotted names; without secrets.
 
         Args:
             without: Arguments that are no settings: the model, the data, places.
@@ -79,7 +80,13 @@ class Call:
         """
         defaults = {name: one.default for name, one in inspect.signature(self.original).parameters.items()}
         said, usual = (
-            {name: told(unset.get(name) if value is None else value) for name, value in values.items() if name not in without}
+            command.settings(
+                {
+                    name: told(unset.get(name) if value is None else value)
+                    for name, value in values.items()
+                    if name not in without
+                }
+            )
             for values in (self.arguments, defaults)
         )
         flat = flattened(usual)

@@ -69,7 +69,7 @@ class FloatFile:
     def enter(self, log: ExternalRecording) -> None:
         """Tells the log what goes in: which conversion of the same run made it, else how it relates to the verified model."""
         delivery.take(log, self.start)
-        made_by = _conversion(log.place.parent or log.place.run_id, self)
+        made_by = _conversion(_run(log), self)
         if not made_by:
             compared.optimized_file(log, self.path)
         else:
@@ -92,7 +92,12 @@ def remember(log: Recording) -> None:
     """Notes which log made the file that ``log`` measured, so that a graph read from it is known again."""
     made = log.facts.get(CANONICAL)
     if made is not None:
-        _made[log.place.run_id, str(made.value.data)] = log.log_id
+        _made[_run(log), str(made.value.data)] = log.log_id
+
+
+def _run(log: Recording) -> str:
+    """The run of the script: a log that found another one there stands in a child of it."""
+    return log.place.parent or log.place.run_id
 
 
 def _conversion(run_id: str, given: FloatFile) -> str:

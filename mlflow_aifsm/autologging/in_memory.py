@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mlflow_aifsm.backends.fake_quantized import STORAGE
+from mlflow_aifsm.backends.fake_quantized import STORAGE, quantizers
 from mlflow_aifsm.capture.onnx_graph import file_set
 from mlflow_aifsm.digests import set_digest
 from mlflow_aifsm.errors import InputError
@@ -69,23 +69,40 @@ def remember(log: ExternalRecording, module: nn.Module, sha256: str, function: s
     if sha256 != log.input_sha256:
         _known[sha256] = made
     if _places(module):
-        _known[_mark(module)] = made
+        _marked.setdefault(_mark(module), {})[sha256] = made
 
 
 def found(module: object, sha256: str) -> Changed | None:
-    """The call that left ``module`` as it is; None if none was recorded.
+    """The call that left ``module`` as it is; None if none was recorded, or several of them could have.
 
     Args:
         module: What is exported.
         sha256: Digest of its parameters and buffers.
     """
-    return _known.get(sha256) or (_known.get(_mark(module)) if isinstance(module, nn.Module) and _places(module) else None)
+    if sha256 in _known:
+        return _known[sha256]
+    alike = _alike(module)
+    return alike[0] if len(alike) == 1 else None
 
 
 def unrecorded(module: object) -> str:
-    """What changed a module that holds hooks of NNCF which no recorded call put there; empty where there are none."""
-    places = _places(module) if isinstance(module, nn.Module) else ()
-    return f"changed by NNCF in a call that was not recorded: {len(places)} of its hooks in the module" if places else ""
+    """What changed a module that holds hooks of NNCF, and that no recorded call is known to have left; else empty."""
+    places, alike = _places(module) if isinstance(module, nn.Module) else (), _alike(module)
+    if alike:
+        logs = ", ".join(made.record.log_id for made in alike)
+        return f"changed by NNCF in one of {len(alike)} recorded calls that cannot be told apart, optimization logs {logs}"
+    hooks = f"{len(places)} of its hooks in it"
+    return f"changed by NNCF, and left so by no call that was recorded: {hooks}" if places else ""
+
+
+def _alike(module: object) -> list[Changed]:
+    """Calls whose outcome, stripped, has the same places, biases and statistics: several, where a model was quantized twice.
+
+    A module with quantizers of NNCF is not stripped: its digest tells whether it was trained since.
+    """
+    if not isinstance(module, nn.Module) or not _places(module) or quantizers(module):
+        return []
+    return [*_marked.get(_mark(module), {}).values()]
 
 
 def exported(sha256: str, path: Path, digest: str) -> None:
@@ -125,4 +142,5 @@ def _mark(module: nn.Module) -> str:
 
 
 _known: dict[str, Changed] = {}
+_marked: dict[str, dict[str, Changed]] = {}
 _files: dict[str, tuple[Path, str]] = {}

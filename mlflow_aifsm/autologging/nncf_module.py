@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+import torch
 from torch import nn
 
 from mlflow_aifsm.autologging import in_memory, quantized_file
@@ -180,7 +182,21 @@ def _unexported(read: Callable[[nn.Module], tuple[Quantizer, ...]], model: nn.Mo
     """The quantizers of a live module; NNCF writes those of an exported one as operators into its graph."""
     if is_exported(model):
         raise InputError("an exported graph", expected="a module with NNCF's hooks", remedy=REMEDY)
-    return read(model)
+    with _left_as_it_is(model):
+        return read(model)
+
+
+@contextmanager
+def _left_as_it_is(model: nn.Module) -> Iterator[None]:
+    """Takes back what one more forward pass leaves behind: numbers that it drew, and buffers that it counted on."""
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), torch.no_grad():
+        try:
+            yield
+        finally:
+            for name, value in model.named_buffers():
+                if name in before and before[name].shape == value.shape:
+                    value.copy_(before[name])
 
 
 def _unpruned(log: Recording) -> Fact:

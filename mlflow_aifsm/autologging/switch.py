@@ -8,7 +8,8 @@ from mlflow_aifsm.autologging import table, wrapping
 from mlflow_aifsm.autologging.patching import Patches
 from mlflow_aifsm.autologging.wrapping import Settings
 
-_switching = threading.Lock()
+# a package that adds rows may call autolog when it is imported for them
+_switching = threading.RLock()
 _patches = Patches(wrapping.wrapped)
 
 
@@ -37,7 +38,7 @@ def autolog(
             into a call is compared with it, as far as both can be read.
 
     Raises:
-        AifsmError: With ``strict``, if an entry point yields no rows.
+        Exception: With ``strict``, if an entry point yields no rows: that of its import, or a ``ConfigError``.
 
     Example:
         >>> import mlflow_aifsm as aifsm

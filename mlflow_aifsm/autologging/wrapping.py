@@ -61,13 +61,14 @@ def problem(what: str, error: Exception) -> None:
 
 def _recorded(row: Row, call: Call) -> Any:
     log = _Log(row, call)
-    log.begin()
+    # a person may interrupt the recording as well as the call
     try:
+        log.begin()
         call.result = call.make()
+        log.end()
     except BaseException as error:
         log.failed(error)
         raise
-    log.end()
     return call.result
 
 
@@ -105,8 +106,9 @@ class _Log:
         except Exception as error:  # noqa: BLE001
             self._abandon(error)
             return
+        opened, self._opened = self._opened, None
         try:
-            self._opened.__exit__(None, None, None)
+            opened.__exit__(None, None, None)
             next(self._recorder, None)
         except Exception as error:  # noqa: BLE001
             problem(self._row.function, error)

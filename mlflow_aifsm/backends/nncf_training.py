@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from mlflow_aifsm.facts import Json
 
 BUILT_IN = "PyTorch's own operations"
 COMPILED = "NNCF's compiled operations"
+TIMEOUT, PATIENCE = "NNCF_EXTENSION_LOAD_TIMEOUT", "900"
+"""NNCF's own variable, and the seconds that it has for compiling where nobody set it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ def like(made: nn.Module, model: nn.Module) -> None:
 
 def operations() -> str:
     """What quantizers compute with: NNCF compiles its operations once where it finds a C++ compiler."""
-    with quiet():
+    with quiet(), _patient():
         QuantizedFunctionsCPU.get("Quantize_forward")
     return BUILT_IN if QuantizedFunctionsCPU._loaded_namespace is ReferenceQuantizedFunctions else COMPILED  # noqa: SLF001
 
@@ -167,6 +170,18 @@ def quiet() -> Iterator[None]:
     logging.getLogger("nncf").addFilter(_NO_COMPILER)  # adds it once
     with muted():
         yield
+
+
+@contextmanager
+def _patient() -> Iterator[None]:
+    """NNCF gives up after a minute, which a busy host may need, and leaves a lock that later runs wait for."""
+    unset = TIMEOUT not in os.environ
+    os.environ.setdefault(TIMEOUT, PATIENCE)
+    try:
+        yield
+    finally:
+        if unset:
+            os.environ.pop(TIMEOUT, None)
 
 
 @contextmanager

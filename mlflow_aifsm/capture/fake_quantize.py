@@ -43,10 +43,13 @@ def row(file: OnnxFile, scope: Scope, node: NodeProto, kind: str, layer: tuple[s
         layer: Name and operator of the node that computes with it.
 
     Raises:
-        InputError: If its range is computed when the file runs, or is none.
+        InputError: If its range is computed when the file runs, or is none, or values leave it in another range.
     """
-    low, high = (_constant(file, scope, node, index) for index in (1, 2))
+    low, high, *out = (_constant(file, scope, node, index) for index in range(1, OPERANDS))
     levels, name = integer(node, "levels", 0), node.name or node.output[0]
+    if any(np.shape(end) != np.shape(left) or not np.allclose(end, left) for end, left in zip((low, high), out, strict=True)):
+        # the operator may scale what it quantizes, which no integer quantizer does
+        raise InputError(f"quantizer {name}", got="another range on the way out", expected="that of the way in")
     if low.shape != high.shape or levels <= 1 or not (high > low).all():
         raise InputError(f"quantizer {name} is damaged", got=f"{levels} levels", expected="a range with two levels or more")
     signed, bits = bool((low < 0).any()), int(np.ceil(np.log2(levels)))

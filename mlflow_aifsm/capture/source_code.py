@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 
+from mlflow_aifsm.capture import command
 from mlflow_aifsm.capture.notebook import Session, session
 from mlflow_aifsm.digests import sha256_bytes
 
@@ -28,7 +26,6 @@ DIFF_LIMIT = 1_000_000
 
 _GIT_TIMEOUT = 10.0
 _CLOCK_SLACK = 2.0
-_SCP_REMOTE = re.compile(r"(?:[^@/\\]+@)?([\w.-]{2,}:.+)")
 
 
 class Kind(StrEnum):
@@ -121,19 +118,8 @@ def _running() -> tuple[SourceCode, Path | None]:
         return SourceCode(Kind.INTERACTIVE, notes=(note,)), None
     path = Path(main)
     if path.parent.resolve() == Path(sysconfig.get_path("scripts")).resolve():
-        return SourceCode(Kind.COMMAND, _command_line(path.name, sys.argv[1:])), None
+        return SourceCode(Kind.COMMAND, command.line([path.name, *sys.argv[1:]])), None
     return SourceCode(Kind.SCRIPT, path.name), path
-
-
-def _command_line(name: str, arguments: Sequence[str]) -> str:
-    """The command as it was typed, without paths of this machine, and without passwords in addresses."""
-    return shlex.join([name, *("=".join(map(_public, argument.split("=", 1))) for argument in arguments)])
-
-
-def _public(word: str) -> str:
-    if "://" in word:
-        return without_credentials(word)
-    return Path(word).name if Path(word).is_absolute() else word
 
 
 def _of_session(found: Session) -> tuple[SourceCode, Path | None]:
@@ -181,7 +167,7 @@ def _with_repository(found: SourceCode, folder: Path, path: Path | None) -> Sour
         name=_relative(path, top) if path is not None else found.name,
         commit=commit,
         branch=_git_line(top, "symbolic-ref", "--quiet", "--short", "HEAD"),
-        remote=without_credentials(_git_line(top, "remote", "get-url", "origin")),
+        remote=command.without_credentials(_git_line(top, "remote", "get-url", "origin")),
         dirty=None if trouble else bool(diff),
         diff=_capped(diff),
         notes=(*found.notes, *filter(None, notes)),
@@ -198,10 +184,10 @@ def _git_line(folder: Path, *arguments: str) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> tuple[bytes, str]:
-    command = ["git", "-C", os.fspath(folder), *arguments]
+    asked = ["git", "-C", os.fspath(folder), *arguments]
     quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_GIT_TIMEOUT, check=False, env=quiet)
+        done = subprocess.run(asked, capture_output=True, timeout=_GIT_TIMEOUT, check=False, env=quiet)
     except FileNotFoundError:
         return b"", "git is not installed: no commit recorded"
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -216,24 +202,6 @@ def _capped(diff: bytes) -> bytes:
     if len(diff) <= DIFF_LIMIT:
         return diff
     return diff[:DIFF_LIMIT] + f"\nCapped: {DIFF_LIMIT} of {len(diff)} bytes are kept.\n".encode()
-
-
-def without_credentials(remote: str) -> str:
-    """Address of a repository without user, password, query or path of this machine; empty if it has no such form."""
-    address = re.sub(r"^[\w-]+::", "", remote)
-    if "://" in address and not address.startswith("file:"):
-        return _public_part(address)
-    at_host = _SCP_REMOTE.fullmatch(address) if "://" not in address else None
-    return at_host[1] if at_host else re.split(r"[/\\]", address.rstrip("/\\"))[-1]
-
-
-def _public_part(address: str) -> str:
-    try:
-        parts = urlsplit(address)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
 
 
 def _safe(name: str) -> str:

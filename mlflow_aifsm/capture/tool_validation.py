@@ -33,6 +33,15 @@ def tool_digest() -> str:
     return set_digest(manifest(Path(__file__).parents[1]))
 
 
+def is_note(text: str, named: str) -> bool:
+    """Whether ``text`` is what `note` says of the tool ``named``, among the other notes of a log."""
+    return text.startswith(_opening(named))
+
+
+def _opening(named: str) -> str:
+    return f"Tool {named}, files sha256 "
+
+
 def environment_digest(host: Mapping[str, Json], packages: Mapping[str, str]) -> str:
     """SHA-256 over the tool's files, the host (``environment.host()``) and the versions of ``packages``."""
     place = {name: host[name] for name in HOST}
@@ -52,7 +61,7 @@ def record_path(environment: str) -> Path:
 
 def note(host: Mapping[str, Json], packages: Mapping[str, str]) -> str:
     """One sentence for a log: the tool's version, and its validation record of this environment, or that there is none."""
-    named = f"Tool {tool()}, files sha256 {tool_digest()}"
+    named = f"{_opening(tool())}{tool_digest()}"
     try:
         content = record_path(environment_digest(host, packages)).read_bytes()
     except (OSError, RuntimeError):

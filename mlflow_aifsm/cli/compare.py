@@ -17,7 +17,7 @@ BASELINE = click.option(
 ENDINGS = {".md": "md", ".html": "html", ".htm": "html", ".csv": "csv", ".json": "json"}
 
 
-@click.command("compare")
+@click.command("compare", short_help="Show logs side by side, the best ones marked.")
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @EXPERIMENT
 @BASELINE

@@ -9,7 +9,7 @@ import click
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Say what an ONNX file is, without a run.")
 @click.argument("file", type=FILE)
 @click.option("--against", type=FILE, help="The float model it was made from: finds activation functions that were lost.")
 @click.option("--json", "as_json", is_flag=True, help="All measured facts as JSON.")

@@ -10,7 +10,7 @@ TARGET = click.argument("target")
 LOG = click.option("--log", type=click.Choice(["conversion", "optimization"]), help="Only this log, where the target has both.")
 
 
-@click.command("check")
+@click.command("check", short_help="Say what is open in a log, and whether all digests hold.")
 @click.argument("target", required=False)
 @LOG
 @click.option("--reproduce", is_flag=True, help="Convert again in a new process, and compare bytes and canonical digest.")
@@ -23,7 +23,8 @@ def check_command(target: str | None, log: str | None, reproduce: bool, settings
     a folder, a models:/ URI or a file, it is the file there that is compared with the record.
 
     \b
-    Exit codes: 0 all well · 3 fields unanswered · 4 open findings or a failed verification · 5 integrity broken
+    Exit codes: 0 all well · 3 fields unanswered · 4 open findings or a failed verification
+                5 integrity broken
 
     \b
     Examples:
@@ -59,7 +60,7 @@ def _settings(more: object, *, as_json: bool, wanted: bool) -> None:
     shown(as_json=as_json)
 
 
-@click.command("declare")
+@click.command("declare", short_help="Fill fields that a person must fill.")
 @TARGET
 @click.argument("values", metavar="KEY=VALUE...", nargs=-1, required=True)
 @click.option("--by", required=True, help="The person who stands for the value.")

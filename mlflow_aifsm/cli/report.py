@@ -24,7 +24,7 @@ EXPERIMENT = click.option(
 STRICT = click.option("--strict", is_flag=True, help="Exit with 3, 4 or 5 where something is open.")
 
 
-@click.command("report")
+@click.command("report", short_help="Render logs as HTML, PDF, DOCX, Markdown or JSON.")
 @click.argument("target", required=False)
 @EXPERIMENT
 @LOG

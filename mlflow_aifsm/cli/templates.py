@@ -10,7 +10,7 @@ DEFAULT_FORM = Path("company.docx")
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("templates")
+@click.command("templates", short_help="List every field of both logs.")
 @click.option("--log", type=click.Choice(["conversion", "optimization"]), help="Only this document.")
 @click.option("--json", "as_json", is_flag=True, help="The templates as JSON.")
 @click.option("--schema", is_flag=True, help="The JSON Schema of record.json and of JSON reports instead.")

@@ -10,7 +10,7 @@ import click
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command("validate-tool")
+@click.command("validate-tool", short_help="Inject faults, and say which the tool finds.")
 @click.option("-o", "--output", type=FOLDER, help="Folder for validation.html and validation.json.")
 @click.option("--list", "only_list", is_flag=True, help="Say which faults are injected, and stop.")
 def validate_tool_command(output: Path | None, only_list: bool) -> None:

@@ -21,6 +21,7 @@ ENDED: Mapping[str, str] = {
     str(Status.VERIFICATION_FAILED): "missed the criterion of its verification",
 }
 """States in which a model is shown and not ranked, in words."""
+UNKNOWN = "does not say on which data, in which runtime and from which model it was verified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,16 @@ class Grounds:
     origin: str
     beside: str = ""
 
-    @property
-    def known(self) -> bool:
-        """Whether all of it is known."""
-        return bool(self.data and self.runtime and self.origin)
+    def known(self, quality: str) -> bool:
+        """Whether all is known that a ranking by ``quality`` stands on."""
+        return bool(self.data and self.runtime and self.origin and (self.beside or quality not in RELATIVE))
 
 
 def quality_of(logs: Sequence[FoundLog]) -> str:
-    """The first of `QUALITIES` that any finished log has; empty if none has one."""
-    measured = {name for log in logs if log.delivered for name in log.numbers}
+    """The first of `QUALITIES` that a log has which may be ranked, else any finished log; empty if none has one."""
+    delivered = [log for log in logs if log.delivered]
+    asked = [log for log in delivered if log.status not in ENDED] or delivered
+    measured = {name for log in asked for name in log.numbers}
     return next((name for name in QUALITIES if name in measured), "")
 
 
@@ -66,9 +68,11 @@ def unranked(log: FoundLog, quality: str, stands_on: Grounds) -> str:
     """Why a log is not ranked, in words that follow its name; empty where it is."""
     if log.status in ENDED:
         return ENDED[log.status]
+    if log.status not in set(Status):
+        return "has no state that a log can have"
     if quality not in log.numbers:
         return f"has no {quality or QUALITIES[0]}"
-    return "" if stands_on.known else "does not say on which data, in which runtime and from which model it was verified"
+    return "" if stands_on.known(quality) else UNKNOWN
 
 
 def clock(log: FoundLog) -> str:
@@ -77,10 +81,19 @@ def clock(log: FoundLog) -> str:
     return " · ".join(parts) if all(parts) else ""
 
 
+def clocks(logs: Sequence[FoundLog]) -> dict[str, str]:
+    """The clock of each model that others were clocked against, by its digest, where all of them ran in one place."""
+    found: dict[str, set[str]] = {}
+    for log in logs:
+        if "speedup" in log.numbers and clock(log):
+            found.setdefault(log.tags["input_sha256"], set()).add(clock(log))
+    return {digest: next(iter(told)) for digest, told in found.items() if len(told) == 1}
+
+
 def _origins(logs: Sequence[FoundLog]) -> list[str]:
     """For each log the model that the first log of its chain began with, by declared id, else by digest."""
     by_output = {log.tags["output_sha256"]: log for log in reversed(logs) if log.tags.get("output_sha256")}
-    by_id = {log.log_id: log for log in reversed(logs)}
+    by_id = {log.log_id: log for log in reversed(logs) if log.log_id}
     return [_origin(log, by_output, by_id) for log in logs]
 
 
@@ -89,6 +102,8 @@ def _origin(log: FoundLog, by_output: Mapping[str, FoundLog], by_id: Mapping[str
     while log not in seen:
         seen.append(log)
         digest, name = log.tags.get("input_sha256", ""), log.tags.get("input_id", "")
-        log = by_output.get(digest) or by_id.get(name) or log
+        # two runs may deliver the same bytes: the one that is named goes first
+        named = by_id.get(name)
+        log = by_output.get(digest, named or log) if named is None or named.tags.get("output_sha256") != digest else named
     name = log.tags.get("input_id", "")
     return log.tags.get("input_sha256", "") if name in ("", UNREGISTERED) else name

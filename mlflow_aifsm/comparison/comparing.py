@@ -41,7 +41,8 @@ def compare(*targets: str, experiment: str | None = None, baseline: str | None =
     different hosts, neither beats the other.
 
     Rows are of one group where verification data, runtime and the model they began with are the same. A log that is unfinished,
-    has failed, or missed its criterion is shown and not ranked; a number of a verification on other data has no difference.
+    has failed, or missed its criterion is shown and not ranked. A number of a verification on other data has no difference, nor
+    has one that holds a model against another one than the baseline was made from.
 
     ``frame.attrs`` holds ``same`` (what all logs have in common, text by key), ``warnings`` (a sentence for each reason why
     rows are not comparable), ``baseline`` (its name) and ``quality``.

@@ -71,7 +71,8 @@ def compared(made: Comparison, logs: Sequence[FoundLog]) -> pd.DataFrame:
 
 def _identity(logs: Sequence[FoundLog]) -> dict[str, Any]:
     own = {name: _texts([getattr(log, name) for log in logs]) for name in IDENTITY[:6]}
-    moments = pd.to_datetime(pd.Series([log.tags.get("date") for log in logs], dtype=object), utc=True, errors="coerce")
+    dates = pd.Series([log.tags.get("date") for log in logs], dtype=object)
+    moments = pd.to_datetime(dates, utc=True, format="ISO8601", errors="coerce")
     return {**own, "made_at": moments, **{name: _texts([log.tags.get(name) for log in logs]) for name in TAGS}}
 
 

@@ -6,43 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from mlflow_aifsm.comparison.comparable import QUALITIES, clock, grounds, quality_of, unranked
+from mlflow_aifsm.comparison.comparable import QUALITIES, clock, clocks, grounds, quality_of, unranked
 from mlflow_aifsm.comparison.pareto import Point, best
 from mlflow_aifsm.comparison.warnings import Standing, warnings
-from mlflow_aifsm.report.comparison import Comparison, Row
+from mlflow_aifsm.report.comparison import FIRST, WORDS, Comparison, Row
 from mlflow_aifsm.report.words import number
 from mlflow_aifsm.tracking.curve import PREFIX
 from mlflow_aifsm.tracking.search import FoundLog, fields
 
 NOT_RECORDED, NOT_VERIFIED = "not recorded", "not verified"
-FIRST = (
-    "accuracy",
-    "worst_class_recall",
-    "agreement",
-    "size",
-    "speedup",
-    "accuracy_drop",
-    "size_ratio",
-    "sqnr_db",
-    "max_diff",
-    "p99_diff",
-    "flips",
-)
-"""Numbers in the order of a table; the others follow by name."""
-WORDS = (
-    "ptq.precision",
-    "ptq.technique",
-    "ptq.scheme",
-    "ptq.granularity",
-    "calibration.method",
-    "pruning.criteria",
-    "pruning.patterns",
-    "recovery.partial",
-    "recovery.qat",
-    "conversion.precision",
-    "conversion.opset",
-)
-"""Categories in the order of a table; the others follow in the templates' order."""
 ALWAYS = ("accuracy", "size", "speedup")
 """Numbers that a table shows where any row has them, equal or not: what models are ranked by."""
 
@@ -73,8 +45,12 @@ def names(logs: Sequence[FoundLog]) -> list[str]:
     """A name for each log that no other one has: the run's, with the kind of log where its run has two, and the run's id."""
     held = Counter(log.run_id for log in logs)
     called = [" · ".join(filter(None, (log.run_name or log.log_id, log.log if held[log.run_id] > 1 else ""))) for log in logs]
-    shared = Counter(called)
-    return [f"{name} · {log.run_id[:8]}" if shared[name] > 1 else name for name, log in zip(called, logs, strict=True)]
+    # a run may be called what another one is told apart by
+    for digits in (8, None):
+        shared = Counter(called)
+        ends = [f" · {log.run_id[:digits]}" if shared[name] > 1 else "" for name, log in zip(called, logs, strict=True)]
+        called = [name + end for name, end in zip(called, ends, strict=True)]
+    return called
 
 
 def float_parent(logs: Sequence[FoundLog]) -> int:
@@ -93,14 +69,16 @@ def _children(log: FoundLog, made_from: Mapping[str, int]) -> int:
 
 def _rows(standings: Sequence[Standing]) -> list[Row]:
     numbered: dict[object, int] = {}
+    against = clocks([one.log for one in standings])
     return [
-        _row(at, one, 0 if one.why_not else numbered.setdefault(one.grounds, len(numbered) + 1))
+        _row(at, one, 0 if one.why_not else numbered.setdefault(one.grounds, len(numbered) + 1), against)
         for at, one in enumerate(standings, 1)
     ]
 
 
-def _row(number: int, one: Standing, group: int) -> Row:
+def _row(number: int, one: Standing, group: int, against: Mapping[str, str]) -> Row:
     log = one.log
+    own = against.get(log.tags.get("output_sha256", ""), "") if "speedup" not in log.numbers else ""
     return Row(
         number,
         one.name,
@@ -112,8 +90,10 @@ def _row(number: int, one: Standing, group: int) -> Row:
         categories=_categories(log),
         numbers=log.numbers,
         group=group,
-        judged_on=" · ".join(filter(None, (one.grounds.data, one.grounds.runtime))),
-        seconds_of=clock(log),
+        judged_on=f"{one.grounds.data} · {one.grounds.runtime}" if one.grounds.data and one.grounds.runtime else "",
+        made_from=log.tags.get("input_sha256", ""),
+        seconds_of=own or clock(log),
+        is_clock=bool(own),
     )
 
 
@@ -144,8 +124,7 @@ def _ranked(rows: Sequence[Row], quality: str) -> tuple[Row, ...]:
 
 def _point(row: Row, quality: str) -> Point:
     unknown = float("nan")
-    speedup = row.numbers.get("speedup", 0.0) if row.seconds_of else 0.0
-    time = 1 / speedup if speedup > 0 else unknown
+    time = unknown if row.time is None or not row.seconds_of else row.time
     return Point(row.numbers[quality], row.numbers.get("size", unknown), time, row.seconds_of)
 
 

@@ -28,12 +28,16 @@ LOGGED = re.compile(r"m-[0-9a-f]{32}$")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a log is said to be: its run, the target that says so, and which of the run's logs, all if nothing is said."""
+    """Where a log is said to be: its run, the target that says so, and which of the run's logs, all if nothing is said.
+
+    A target may stand for ``several`` logs, and then some may be gone.
+    """
 
     run_id: str
     target: str
     log: str = ""
     log_id: str = ""
+    several: bool = False
 
     def holds(self, log: FoundLog) -> bool:
         """Whether ``log`` is one of those that are meant."""
@@ -62,9 +66,13 @@ def gather(targets: Sequence[str]) -> Gathered:
     finder = _Finder(places)
     said = [place for target in targets for place in finder.places_of(target)]
     held = search.logs_of_runs((place.run_id for place in said), places)
-    found = [log for place in said for log in _logs(place, held)]
-    unique = {(log.run_id, log.log): log for log in found}
-    return Gathered(tuple(unique.values()), tuple(finder.notes))
+    gone = [place for place in said if place.several and not any(map(place.holds, held.get(place.run_id, ())))]
+    kept = [place for place in said if place not in gone] or said
+    unique = {(log.run_id, log.log): log for place in kept for log in _logs(place, held)}
+    without = (
+        f"Left out, as run {place.run_id}{_named(place)} is deleted or holds no such log." for place in dict.fromkeys(gone)
+    )
+    return Gathered(tuple(unique.values()), (*finder.notes, *without))
 
 
 def _logs(place: Place, held: Mapping[str, tuple[FoundLog, ...]]) -> tuple[FoundLog, ...]:
@@ -132,7 +140,7 @@ class _Finder:
         if LOGGED.match(name):
             yield from self._logged(target)
             return
-        placed = {number: list(_places(tags, target)) for number, tags in self._all(name).items()}
+        placed = {number: list(_places(tags, target, several=True)) for number, tags in self._all(name).items()}
         if not any(placed.values()):
             raise NotFoundError(f"{target} has no version with a log", remedy=REMEDY)
         without = [str(number) for number, found in placed.items() if not found]
@@ -172,8 +180,8 @@ class _Finder:
         return self._versions[name]
 
 
-def _places(tags: Mapping[str, str], target: str) -> Iterator[Place]:
+def _places(tags: Mapping[str, str], target: str, *, several: bool = False) -> Iterator[Place]:
     """The log that delivered a version, as its tags name it."""
     for log in LOGS:
         if run_id := tags.get(tag(log, "run_id")):
-            yield Place(run_id, target, log)
+            yield Place(run_id, target, log, several=several)

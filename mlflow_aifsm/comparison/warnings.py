@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mlflow_aifsm.comparison.comparable import QUALITIES, Grounds, clock
 from mlflow_aifsm.report.comparison import RELATIVE
+from mlflow_aifsm.report.comparison_cells import named
 from mlflow_aifsm.report.plot_words import listed
 from mlflow_aifsm.report.words import spaced
 from mlflow_aifsm.tracking.search import FoundLog
@@ -46,7 +47,7 @@ def warnings(standings: Sequence[Standing], quality: str) -> Iterator[str]:
         )
     yield from _not_ranked(standings)
     if ranked and quality != QUALITIES[0]:
-        yield f"No log has an {QUALITIES[0]}, so {quality} ranks them."
+        yield f"No log that is ranked has an {QUALITIES[0]}, so {spaced(quality)} ranks them."
     yield from _own_inputs(ranked)
     yield from _clocks(ranked)
 
@@ -68,7 +69,7 @@ def _not_ranked(standings: Sequence[Standing]) -> Iterator[str]:
 
 def _own_inputs(ranked: Sequence[Standing]) -> Iterator[str]:
     """Ratios and differences of rows that are ranked together may still be to different models."""
-    optimized = [one for one in ranked if one.log.log == "optimization"]
+    optimized = [one for one in ranked if one.log.log == "optimization" and one.log.numbers.keys() & set(RELATIVE)]
     inputs = _by(optimized, lambda one: one.log.tags.get("input_sha256", ""))
     shared = sorted({name for one in optimized for name in one.log.numbers} & set(RELATIVE))
     if len(inputs) > 1 and shared:
@@ -95,8 +96,7 @@ def _by(rows: Iterable[Standing], kind: Callable[[Standing], str]) -> dict[str, 
 
 
 def _names(rows: Sequence[Standing]) -> str:
-    more = [f"{len(rows) - NAMED} more"] if len(rows) > NAMED else []
-    return listed([*(one.name for one in rows[:NAMED]), *more])
+    return named([one.name for one in rows], NAMED)
 
 
 def _data(one: Standing) -> str:

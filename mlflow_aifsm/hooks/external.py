@@ -12,6 +12,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from mlflow_aifsm.calls import script_fact
+from mlflow_aifsm.capture import command
 from mlflow_aifsm.digests import FileDigest, file_digest, manifest, set_digest
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import Json, captured
@@ -87,6 +88,9 @@ class ExternalRecording(Recording):
     ) -> None:
         """Stores the script or command that did the work, with its configuration and how it ended.
 
+        Passwords in addresses, and the values of what is called a password, a token or a key, are left out of command and
+        settings; files are stored as they are.
+
         Args:
             what: Path of a script, whose bytes are stored; or a command, as one line or as its words: the scripts that it names
                 are stored, too.
@@ -101,12 +105,11 @@ class ExternalRecording(Recording):
         settings = None if isinstance(config, Mapping) or config is None else _file(config, "configuration", must=True)
         files = [*([script] if script else _scripts(words)), *([settings] if settings else [])]
         self._stored |= {f"source/{_safe(file.name)}": file.read_bytes() for file in files}
-        line = script.name if script else shlex.join(str(told(word)) for word in words)
-        said: Json = told(config) if isinstance(config, Mapping) else None
+        line = script.name if script else command.line([str(told(word)) for word in words])
         digests = {file.name: file_digest(file).sha256 for file in files}
         fact = f"{PREFIXES[self.template.log]}.call"
         self.elsewhere = self.elsewhere or "a process of its own"
-        self.add(script_fact(self.source, fact, line, digests, said, settings.name if settings else "", exit_code))
+        self.add(script_fact(self.source, fact, line, digests, _said(config), settings.name if settings else "", exit_code))
 
     def packages(self, interpreter: str | Path) -> None:
         """Takes the packages of another interpreter, in which the tool ran; without a call they are those of this one.
@@ -158,6 +161,12 @@ def _words(command: str | Path | Sequence[str]) -> Sequence[str]:
         return shlex.split(str(command))
     except ValueError:
         return [str(command)]
+
+
+def _said(config: Mapping[str, Any] | str | Path | None) -> Json:
+    """Settings that were given by name; None for those that are in a file."""
+    settings = told(config) if isinstance(config, Mapping) else None
+    return command.settings(settings) if isinstance(settings, Mapping) else settings
 
 
 def _scripts(words: Sequence[str]) -> list[Path]:

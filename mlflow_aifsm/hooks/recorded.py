@@ -18,12 +18,14 @@ T = TypeVar("T")
 LOG = "log"
 """Parameter of a decorated function that gets the recording."""
 
+_LATE = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
 
 class Recorded(AbstractContextManager[ExternalRecording]):
     """Records what its body does, or each call of the function that it decorates, as a log of its own.
 
-    A decorated function with a parameter ``log`` gets the recording there. One without hands over the file that it returns.
-    What it returns and raises is the caller's in either case.
+    A decorated function with a parameter ``log`` gets the recording there, and hands over what it made itself. One without
+    hands over the file that it returns. What it returns and raises is the caller's in either case.
 
     Args:
         opening: Begins a log.
@@ -49,9 +51,10 @@ class Recorded(AbstractContextManager[ExternalRecording]):
         Raises:
             InputError: If it is a coroutine or a generator, whose work is done after the call.
         """
-        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        if any(is_late(one) for is_late in _LATE for one in (function, type(function).__call__)):
             expected, remedy = "a function that has done its work when it returns", "record with a with statement inside it"
-            raise InputError(f"{function.__qualname__} cannot be decorated", expected=expected, remedy=remedy)
+            name = getattr(function, "__qualname__", type(function).__qualname__)
+            raise InputError(f"{name} cannot be decorated", expected=expected, remedy=remedy)
         wanted = LOG in inspect.signature(function).parameters
 
         @functools.wraps(function)
@@ -60,12 +63,13 @@ class Recorded(AbstractContextManager[ExternalRecording]):
                 if wanted:
                     kwargs[LOG] = log
                 result = function(*args, **kwargs)
-                _taken(log, result)
+                if not wanted:
+                    _taken(log, result)
             return result
 
         return recorded
 
 
 def _taken(log: ExternalRecording, result: Any) -> None:
-    if log.delivered is None and isinstance(result, str | Path) and Path(result).is_file():
+    if isinstance(result, str | Path) and Path(result).is_file():
         log.output(result)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow_aifsm.backends import nncf_training
 from mlflow_aifsm.capture.environment import package_fact
 from mlflow_aifsm.facts import Fact, captured
+from mlflow_aifsm.opening import NAMED
 from mlflow_aifsm.operations import qat_facts, rows
 from mlflow_aifsm.operations.configs import Onnx
 from mlflow_aifsm.operations.found import looked_up
@@ -75,7 +76,9 @@ def frozen(training: QuantizationAwareTraining, log: Recording, example_inputs: 
     for one in filter(None, (judged.verification, judged.replication)):
         check_fits(made, one)
     where = {"run_id": training.run_id, "log_id": judged.conversion_log_id}
-    where |= {"responsible": log.facts.by_name["log.responsible"].value.text}
+    who = log.facts.by_name["log.responsible"]
+    # settings and account are asked once more, so that the log names them as the source and no argument that nobody gave
+    where |= {"responsible": who.value.text} if who.source.origin == NAMED else {}
     conversion = converted(made, asked, handed.verified, judged.beside_trained, judged.epsilon_steps, where)
     _inputs(training, log)
     _fill(training, log, made, judged)

@@ -1,9 +1,10 @@
-"""Annex C: where the operation ran, and every package with its version."""
+"""Annex C: where the operation ran, every package with its version, and whether the tool was validated there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from mlflow_aifsm.capture.tool_validation import is_note
 from mlflow_aifsm.facts import Fact, Json
 from mlflow_aifsm.record import Record
 from mlflow_aifsm.report.annex_tables import plain_table
@@ -19,7 +20,7 @@ GIB = 2**30
 
 
 def environment(record: Record) -> Iterable[Block]:
-    """Host and packages, each as a table where the record holds their data, else as it says them."""
+    """Host and packages, each as a table where the record holds their data, else as it says them; then the tool itself."""
     facts = _facts(record)
     yield Heading(2, "", Text("Environment"))
     yield from _shown(facts.get("environment.host"), _host, "The environment was not recorded.")
@@ -30,6 +31,14 @@ def environment(record: Record) -> Iterable[Block]:
             yield from _shown(value, _packages, "")
     if not found:
         yield line("No package was recorded.")
+    yield Heading(2, "", Text("The tool's own validation"))
+    told = tool_notes(record)
+    yield from (line(note) for note in told) if told else (line("Whether the tool was validated was not recorded."),)
+
+
+def tool_notes(record: Record) -> tuple[str, ...]:
+    """The notes that tell which tool made the log, and its validation in this environment; they stand in this annex alone."""
+    return tuple(note for note in record.notes if is_note(note, record.tool))
 
 
 def _facts(record: Record) -> dict[str, tuple[str, Json]]:

@@ -71,7 +71,8 @@ def _note(name: str, rows: Sequence[Values], columns: Sequence[Column]) -> str:
     rest = [spaced(own) for own in _names(rows) if own not in drawn]
     more = f" Left out here: {', '.join(rest)}." if rest else ""
     beside = f"{name}.csv beside the record holds all rows and columns. An empty cell holds no value."
-    return f"{READING.get(name, '')}{which(rows)}{more} {beside}"
+    reading = READING.get(name, "") + "".join(column.reading for column in columns)
+    return f"{reading}{which(rows)}{more} {beside}"
 
 
 def _type(row: Values) -> Iterator[str]:
@@ -207,6 +208,5 @@ READING: Mapping[str, str] = {
         "The signal to quantization noise ratio compares the float model with the quantized one at this tensor, so it holds "
         "the noise of every layer before it. "
     ),
-    "sparsity": sparsity.READING,
 }
-"""What a reader has to know to read a series."""
+"""What a reader has to know to read a series, beside what its columns say."""

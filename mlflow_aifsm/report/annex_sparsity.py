@@ -36,22 +36,23 @@ def _beside(row: Values) -> Iterator[str]:
     yield from filter(None, [cell_text(row, "beside")] if row.get("beside") else [])
 
 
-COLUMNS = (
-    Column("Weight, and layer that uses it", 30, ("tensor", "op", "layer", "module"), _weight),
-    Column("Elements", 12, ("size",), as_it_is("size")),
-    Column("Zeros", 14, ("zeros", "zeros_before", "zeros_kept"), _zeros),
-    Column("Share", 10, ("ratio",), share("ratio", 4)),
-    Column("Pattern", 14, ("pattern", "threshold"), _pattern),
-    Column("Multiply-adds a sample", 18, ("multiply_adds", "nonzero_multiply_adds"), _multiply_adds),
-    Column("One code beside zero", 12, ("beside",), _beside),
-)
-"""Columns in order; one that is empty in every row is left out."""
-
-READING = (
-    "Zeros of a quantized weight come from rounding too: about as many as there are elements one code beside zero. "
-    "Before stand those of the float weight, where it had any; left are the multiply-adds of weights that are not zero. "
+ZEROS = "Where a quantized weight had zeros in float, their number stands below, after 'before'. "
+PATTERN = (
     "The pattern is the coarsest whose tiles the zeros of this weight fill as a whole: block:4x2 is 4 output channels by 2 "
     "neighbouring inputs, vector:4 is 4 neighbouring inputs of one output channel, a group is one kernel position in all "
     "filters, a channel is all weights of one output, 2:4 leaves 2 of 4 neighbours. "
 )
-"""What a reader has to know to read the table."""
+LEFT = "Left are the multiply-adds of weights that are not zero. "
+ROUNDED = "Zeros of a quantized weight come from rounding too: about as many as there are elements one code beside zero. "
+"""What a reader has to know of a column; it is printed where the column is."""
+
+COLUMNS = (
+    Column("Weight, and layer that uses it", 30, ("tensor", "op", "layer", "module"), _weight),
+    Column("Elements", 12, ("size",), as_it_is("size")),
+    Column("Zeros", 14, ("zeros", "zeros_before", "zeros_kept"), _zeros, ZEROS),
+    Column("Share", 10, ("ratio",), share("ratio", 4)),
+    Column("Pattern", 14, ("pattern", "threshold"), _pattern, PATTERN),
+    Column("Multiply-adds a sample", 18, ("multiply_adds", "nonzero_multiply_adds"), _multiply_adds, LEFT),
+    Column("One code beside zero", 12, ("beside",), _beside, ROUNDED),
+)
+"""Columns in order; one that is empty in every row is left out."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from mlflow_aifsm.facts import Finding
 from mlflow_aifsm.record import Check, Evidence, Record
-from mlflow_aifsm.report.annex_environment import environment
+from mlflow_aifsm.report.annex_environment import environment, tool_notes
 from mlflow_aifsm.report.annex_layers import layers
 from mlflow_aifsm.report.annex_plots import figures
 from mlflow_aifsm.report.annex_review import review
@@ -22,7 +22,7 @@ def annexes(evidence: Evidence) -> tuple[Block, ...]:
     parts = (
         ("Verification", verification(evidence.record)),
         ("Quantizers and sparsity by layer", (*layers(evidence), *figures(evidence))),
-        ("Environment and packages", environment(evidence.record)),
+        ("Environment, packages and tool validation", environment(evidence.record)),
         ("Manifest and chain", _manifest(evidence)),
         ("Gaps, findings and notes", (*_gaps(evidence), *_notes(evidence.record))),
         ("Review and signatures", review(evidence)),
@@ -48,7 +48,8 @@ def _manifest(evidence: Evidence) -> Iterable[Block]:
         yield (
             plain_table(("File", "Bytes", "SHA-256"), rows, (25, 11, 64), codes=(2,)) if rows else line("No file was recorded.")
         )
-        yield line("SHA-256 of the set:", code(digest) if digest else strong("not recorded"))
+        of = "the set" if rows or not digest else "the model as it was given"
+        yield line(f"SHA-256 of {of}:", code(digest) if digest else strong("not recorded"))
     yield Heading(2, "", Text("Looked at again"))
     yield from _checks(evidence.checks)
 
@@ -64,7 +65,7 @@ def _checks(checks: tuple[Check, ...]) -> Iterable[Block]:
 
 
 def _outcome(check: Check) -> Badge:
-    words = {True: ("holds", Mark.GOOD), False: ("broken", Mark.BAD), None: ("not looked at", Mark.NEUTRAL)}
+    words = {True: ("holds", Mark.GOOD), False: ("broken", Mark.BAD), None: ("undecided", Mark.NEUTRAL)}
     return Badge(*words[check.holds])
 
 
@@ -106,4 +107,6 @@ def _open_rows(record: Record) -> Iterable[Block]:
 
 def _notes(record: Record) -> Iterable[Block]:
     yield Heading(2, "", Text("Notes"))
-    yield Items(tuple(line(note) for note in record.notes)) if record.notes else line("No note was made.")
+    elsewhere = tool_notes(record)
+    notes = tuple(line(note) for note in record.notes if note not in elsewhere)
+    yield Items(notes) if notes else line("No note was made.")

@@ -17,7 +17,7 @@ def checklist(evidence: Evidence) -> str:
     """The log's state, then a line for each gap, finding and check; a gap is followed by the line that fills it."""
     record = evidence.record
     rows = [
-        ("", record.state_line),
+        ("log", record.state_line),
         ("verification", verification_line(record.verification)),
         *([("failed", record.failure)] if record.failure else []),
     ]

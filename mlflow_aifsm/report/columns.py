@@ -14,12 +14,17 @@ Values = Mapping[str, Json]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its heading, its width beside the others, the names it draws on, and the lines of a cell."""
+    """One column: its heading, its width beside the others, the names it draws on, and the lines of a cell.
+
+    Attributes:
+        reading: What a reader has to know of it, in sentences; empty where its heading says enough.
+    """
 
     title: str
     width: int
     names: tuple[str, ...]
     lines: Callable[[Values], Iterable[str]]
+    reading: str = ""
 
 
 def plain(name: str) -> Column:
@@ -38,7 +43,11 @@ def share(name: str, digits: int) -> Callable[[Values], Iterable[str]]:
 
     def lines(row: Values) -> Iterable[str]:
         ratio = row.get(name)
-        return [f"{100 * ratio:.{digits}g} %"] if isinstance(ratio, int | float) else filter(None, [cell_text(row, name)])
+        return (
+            [f"{100 * ratio:.{digits}g}\N{NO-BREAK SPACE}%"]
+            if isinstance(ratio, int | float)
+            else filter(None, [cell_text(row, name)])
+        )
 
     return lines
 

@@ -5,20 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-RELATIVE = (
+BESIDE = (
     "accuracy_drop",
+    "worst_class_recall",
+    "worst_class_drop",
     "agreement",
     "flips",
     "max_diff",
     "p99_diff",
     "sqnr_db",
-    "size_ratio",
-    "compressed_ratio",
-    "speedup",
 )
+"""Numbers of a verification that hold a model against the one it was made from, or tell of the class that lost most to it."""
+RELATIVE = (*BESIDE, "size_ratio", "compressed_ratio", "speedup")
 """Numbers that hold a model against the one it was made from."""
-JUDGED = ("accuracy", "worst_class_recall", "agreement", "accuracy_drop", "flips", "max_diff", "p99_diff", "sqnr_db")
+JUDGED = ("accuracy", *BESIDE)
 """Numbers of a verification: on other data, or in another runtime, they are other quantities."""
+
+FIRST = (
+    "accuracy",
+    "worst_class_recall",
+    "worst_class_drop",
+    "agreement",
+    "size",
+    "speedup",
+    "accuracy_drop",
+    "size_ratio",
+    "sqnr_db",
+    "max_diff",
+    "p99_diff",
+    "flips",
+    "zeros",
+)
+"""Numbers that models are chosen by, in the order of a table; the others follow by name."""
+WORDS = (
+    "ptq.precision",
+    "ptq.technique",
+    "ptq.scheme",
+    "ptq.granularity",
+    "calibration.method",
+    "pruning.criteria",
+    "pruning.patterns",
+    "recovery.partial",
+    "recovery.qat",
+    "conversion.precision",
+    "conversion.opset",
+)
+"""Categories that models are known by, in the order of a table; the others follow in the templates' order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +69,10 @@ class Row:
         numbers: What was measured, by short key.
         group: Rows of one number may be ranked against each other; 0 for a row that is not ranked.
         best: Whether no row of its group is at least as good in all that both measured, and better in something.
-        judged_on: On which data and in which runtime it was verified; empty if it was not.
+        judged_on: On which data and in which runtime it was verified; empty if one of the two is not known.
+        made_from: Digest of the model that it was made from; empty if it is not known.
         seconds_of: What its speedup was clocked against, and where; rows with other words here are not ranked by time.
+        is_clock: Whether it is itself the model that others were clocked against.
     """
 
     number: int
@@ -53,7 +87,24 @@ class Row:
     group: int = 0
     best: bool = False
     judged_on: str = ""
+    made_from: str = ""
     seconds_of: str = ""
+    is_clock: bool = False
+
+    @property
+    def time(self) -> float | None:
+        """Time of a run over that of the model that it was clocked against; None where it was not clocked."""
+        speedup = self.numbers.get("speedup", 1.0 if self.is_clock else 0.0)
+        return 1 / speedup if speedup > 0 else None
+
+    def shares(self, other: Row, name: str) -> bool:
+        """Whether a number of this row is the same quantity as that of ``other``; what is not known never is."""
+        ways = (
+            (name in JUDGED, self.judged_on, other.judged_on),
+            (name in RELATIVE, self.made_from, other.made_from),
+            (name == "speedup", self.seconds_of, other.seconds_of),
+        )
+        return all(mine and mine == theirs for asked, mine, theirs in ways if asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +136,14 @@ class Comparison:
     def delta(self, row: Row, name: str) -> float | None:
         """How far a number of ``row`` is from the baseline's, in its own unit; None where they cannot be compared.
 
-        That is where one of the two was not measured, or a number of their verifications is of other data or another runtime.
+        That is where one of the two was not measured; where it is a number of a verification, and data or runtime are others;
+        or where it holds them against different models, or was clocked on different hosts.
         """
         base = self.rows[self.baseline]
         before, after = base.numbers.get(name), row.numbers.get(name)
-        if name in JUDGED and row.judged_on != base.judged_on:
+        if before is None or after is None:
             return None
-        return None if before is None or after is None else after - before
+        return after - before if row is base or row.shares(base, name) else None
 
     @property
     def best(self) -> tuple[Row, ...]:

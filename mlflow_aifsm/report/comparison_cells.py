@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from mlflow_aifsm.report.comparison import RELATIVE, Comparison, Row
-from mlflow_aifsm.report.plot_words import listed
+from mlflow_aifsm.report.characters import visible
+from mlflow_aifsm.report.comparison import FIRST, RELATIVE, WORDS, Comparison, Row
+from mlflow_aifsm.report.plot_words import listed, shortened
 from mlflow_aifsm.report.words import brief, spaced
 
 MINUS = "\N{MINUS SIGN}"
 UNITS: Mapping[str, str] = {"size": "bytes", "speedup": "×", "sqnr_db": "dB"}
 """Units that stand behind a number's name."""
+LISTING = re.compile(r", | and |; ")
+"""What parts the names of a sentence."""
 ABSENT = ("not applicable", "not recorded")
 """Texts that many fields share: they are told once, with the fields that say so."""
 FEW = 5
 """Rows of which all that differs is shown."""
 NAMED = 8
 """Best rows that are named where they are counted."""
+LONGEST = 60
+"""Columns that a name in a sentence takes at most."""
 LEGEND = "no other row of its group is at least as good in {}, and better in one"
 
 
@@ -28,29 +34,31 @@ class Column:
     Attributes:
         title: Its heading.
         cells: The lines of each row's cell; none where the row does not have it.
-        number: Whether they are numbers, with the difference from the baseline in the second line.
-        alike: Titles of others that differ between the same rows.
+        number: Whether they are numbers, with the difference from the baseline behind each.
+        first: Whether models are known or chosen by it.
     """
 
     title: str
     cells: tuple[tuple[str, ...], ...]
     number: bool = False
-    alike: tuple[str, ...] = ()
+    first: bool = False
 
 
 def columns(made: Comparison) -> tuple[Column, ...]:
     """What differs, categories first."""
-    words = (Column(spaced(key), tuple(_text(row, key) for row in made.rows)) for key in made.differing)
-    numbers = (Column(heading(key), tuple(_number(made, row, key) for row in made.rows), number=True) for key in made.numbers)
+    words = (Column(spaced(key), tuple(_text(row, key) for row in made.rows), first=key in WORDS) for key in made.differing)
+    numbers = (
+        Column(heading(key), tuple(_number(made, row, key) for row in made.rows), number=True, first=key in FIRST)
+        for key in made.numbers
+    )
     return (*words, *numbers)
 
 
 def standings(made: Comparison) -> tuple[Column, ...]:
-    """Kind, version, state and group of the rows, where they differ."""
+    """Kind, state and group of the rows, where they differ."""
     several = len(made.groups) > 1
     ways: tuple[tuple[str, Callable[[Row], str]], ...] = (
         ("kind", lambda row: row.log),
-        ("version", lambda row: row.version.removeprefix("models:/")),
         ("state", lambda row: row.status),
         ("group", lambda row: str(row.group) if row.group and several else ""),
     )
@@ -58,19 +66,19 @@ def standings(made: Comparison) -> tuple[Column, ...]:
     return tuple(column for column in found if len(set(column.cells)) > 1)
 
 
-def condensed(found: Sequence[Column]) -> tuple[Column, ...]:
-    """Columns, those that part many rows in the same way as an earlier one named beside it instead.
+def telling(found: Sequence[Column]) -> tuple[Column, ...]:
+    """Of categories of many rows those that models are known by, and each other one in which rows differ that are alike so far.
 
-    Of `FEW` rows all are kept, and so is one in which no two rows are alike: that many could part them so by chance.
+    So no two rows look the same that are not, and what only repeats a difference does not stand in the way. Of `FEW` rows all
+    are kept.
     """
-    kept: dict[object, Column] = {}
-    for at, column in enumerate(found):
-        codes: dict[tuple[str, ...], int] = {}
-        parts = tuple(codes.setdefault(cell, len(codes)) for cell in column.cells)
-        alone = column.number or len(parts) <= FEW or len(codes) == len(parts)
-        first = kept.get(at if alone else parts)
-        kept[at if alone else parts] = column if first is None else replace(first, alike=(*first.alike, column.title))
-    return tuple(kept.values())
+    kept: list[Column] = []
+    for column in found:
+        apart = {*zip(*(one.cells for one in kept), strict=True)}
+        finer = {*zip(*(one.cells for one in (*kept, column)), strict=True)}
+        if column.first or len(column.cells) <= FEW or len(finer) > max(len(apart), 1):
+            kept.append(column)
+    return tuple(kept)
 
 
 def heading(key: str) -> str:
@@ -110,9 +118,14 @@ def standing(made: Comparison) -> Iterator[tuple[str, str]]:
     yield "Logs", f"{count:,}{more}"
     yield "Baseline", made.rows[made.baseline].name
     if made.best:
-        others = [f"{len(made.best) - NAMED} more"] if len(made.best) > NAMED else []
-        names = listed([*(row.name for row in made.best[:NAMED]), *others])
-        yield "Best", f"{names}: {LEGEND.format(ranked_by(made))}"
+        yield "Best", f"{named([row.name for row in made.best], NAMED)}: {LEGEND.format(ranked_by(made))}"
+
+
+def named(names: Sequence[str], most: int) -> str:
+    """``most`` names in a sentence, the others counted: long ones are cut, and one with a comma or an "and" is quoted."""
+    shown = shortened([" ".join(visible(name).split()) for name in names[:most]], LONGEST)
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return listed([*(f"“{name}”" if LISTING.search(name) else name for name in shown), *more])
 
 
 def ranked_by(made: Comparison) -> str:

@@ -6,18 +6,23 @@ import math
 from collections.abc import Iterator, Sequence
 
 from mlflow_aifsm.report.annex_tables import plain_table
-from mlflow_aifsm.report.blocks import Badge, Block, Cell, Figure, Heading, Mark, Notice, Paragraph, Role, Row, Table, Text
+from mlflow_aifsm.report.blocks import Badge, Block, Cell, Figure, Heading, Mark, Notice, Paragraph, Row, Table, Text
 from mlflow_aifsm.report.comparison import Comparison
-from mlflow_aifsm.report.comparison_cells import Column, columns, condensed, shared, standing, standings
+from mlflow_aifsm.report.comparison_cells import Column, columns, shared, standing, standings, telling
 from mlflow_aifsm.report.comparison_scatter import plotted
+from mlflow_aifsm.report.plot_words import shortened
 from mlflow_aifsm.report.words import line, quiet, strong
 
 ROWS = 200
 """Rows of a document; a CSV has all."""
-ACROSS = 8
+ACROSS = 9
 """Columns beside the names in one table."""
-NAME = 20
-"""Percent of a table's width that names take."""
+NAME = 40
+"""Characters for which names have room, if other columns leave it to them."""
+LONGEST = 120
+"""Characters of a name that each table shows; a CSV has all."""
+WIDEST, PADDING = 22, 6
+"""Characters beyond which a column takes no more room, because its cells are folded, and those that stand for its margins."""
 
 
 def blocks(made: Comparison, plots_of: Comparison | None = None) -> Iterator[Block]:
@@ -34,11 +39,10 @@ def blocks(made: Comparison, plots_of: Comparison | None = None) -> Iterator[Blo
         yield Figure(name, plot.svg, Text(plot.alt), Text(plot.caption), plot.png)
     found = columns(made)
     words = [column for column in found if not column.number]
-    kept = condensed(words)
+    kept = telling(words)
     yield from _section("What differs", made, (*standings(made), *kept))
     yield from _section("Numbers", made, [column for column in found if column.number])
-    titles = {column.title for column in kept}
-    yield from _section("What differs in the same rows", made, [column for column in words if column.title not in titles])
+    yield from _section("What else differs in rows that are told apart above", made, [one for one in words if one not in kept])
     same = list(shared(made))
     if same:
         yield Heading(1, "", Text("The same for all that have it"))
@@ -55,18 +59,25 @@ def _section(title: str, made: Comparison, found: Sequence[Column]) -> Iterator[
 
 
 def _table(made: Comparison, part: Sequence[Column]) -> Table:
-    wide = (100 - NAME) // max(len(part), 4)
     rows = tuple(Row((_name(made, at), *(_cell(column, at) for column in part))) for at in range(len(made.rows)))
-    return Table((Text("Log"), *(Text(column.title) for column in part)), rows, (NAME, *(wide for _ in part)))
+    return Table((Text("Log"), *(Text(column.title) for column in part)), rows, tuple(_widths(part)))
+
+
+def _widths(part: Sequence[Column]) -> Iterator[int]:
+    """Percent of the table's width for the names and for each column, by what it holds."""
+    longest = (max(map(len, (column.title, *map(" ".join, column.cells)))) for column in part)
+    wide = [NAME, *(min(length, WIDEST) + PADDING for length in longest)]
+    yield from (round(100 * one / sum(wide)) for one in wide)
 
 
 def _name(made: Comparison, at: int) -> Cell:
     row = made.rows[at]
     badges = [Badge("best", Mark.GOOD)] if row.best else []
-    baseline = [quiet("baseline")] if at == made.baseline else []
-    return Cell((Paragraph((quiet(str(row.number)), Text(row.name), *badges, *baseline)),))
+    notes = filter(None, ("baseline" if at == made.baseline else "", row.version.removeprefix("models:/")))
+    (name,) = shortened([row.name], LONGEST)
+    return Cell((Paragraph((quiet(str(row.number)), Text(name), *badges, *map(quiet, notes))),))
 
 
 def _cell(column: Column, at: int) -> Cell:
     first, *others = column.cells[at] or ("",)
-    return Cell((line(first), *(line(quiet(text), role=Role.META) for text in others)))
+    return Cell((line(first, *map(quiet, others)),))

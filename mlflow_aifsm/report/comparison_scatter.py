@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,7 +76,7 @@ def scatters(made: Comparison) -> dict[str, Scatter]:
     quality = spaced(made.quality)
     scale, unit = _scale(row.numbers.get("size", 0.0) for row in made.rows)
     size = _dots(made, lambda row: row.numbers["size"] / scale if "size" in row.numbers else None)
-    time = _dots(made, lambda row: 1 / row.numbers["speedup"] if row.numbers.get("speedup", 0.0) > 0 else None)
+    time = _dots(made, lambda row: row.time)
     clocks = {row.number: (row.group, row.seconds_of) for row in made.rows}
     upward, took = f"{quality}", "time of a run, over that of the model it was made from"
     found = {
@@ -106,7 +107,7 @@ def _dots(made: Comparison, across: Callable[[Row], float | None]) -> tuple[Dot,
     return tuple(
         Dot(row.number, " ".join(row.name.split()), x, row.numbers[made.quality], row.group, row.best, at in named)
         for at, row, x in places
-        if x is not None
+        if x is not None and math.isfinite(x)
     )
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from mlflow_aifsm.report import plot_words
 from mlflow_aifsm.report.characters import visible
 from mlflow_aifsm.report.comparison import Comparison
-from mlflow_aifsm.report.comparison_cells import Column, columns, condensed, shared, standing, standings
+from mlflow_aifsm.report.comparison_cells import FEW, Column, columns, shared, standing, standings, telling
 
 ROWS = 40
 """Rows that a terminal shows; a file has all."""
@@ -34,7 +34,8 @@ def printed(made: Comparison) -> None:
     """
     out = Console(highlight=False)
     shown = made.shortened(ROWS)
-    found = (*standings(shown), *condensed(columns(shown)))
+    differing = columns(shown)
+    found = (*standings(shown), *_versions(shown), *_few(differing))
     names = plot_words.shortened([_line(row.name) for row in shown.rows], NAME)
     out.print(Text(_line(shown.title), style="bold"))
     out.print(_pairs(standing(shown)), "", sep="\n")
@@ -43,10 +44,21 @@ def printed(made: Comparison) -> None:
     else:
         for part in _folded(found, out.width - _room(shown, names)):
             out.print(_block(shown, names, part), "", sep="\n")
-    _paragraph(out, "Differs in the same rows", ((", ".join(one.alike), f"as {one.title}") for one in found if one.alike))
+    _paragraph(out, "Differs as well, in a file", ((one.title, "") for one in differing if one not in found))
     _paragraph(out, "The same for all that have it", shared(shown))
     for warning in shown.warnings:
         out.print(Text("! ", style="bold yellow").append(_line(warning), style="not bold default"))
+
+
+def _versions(made: Comparison) -> tuple[Column, ...]:
+    cells = tuple((row.version.removeprefix("models:/"),) if row.version else () for row in made.rows)
+    return (Column("version", cells),) if len(set(cells)) > 1 else ()
+
+
+def _few(found: Sequence[Column]) -> tuple[Column, ...]:
+    """Of many rows what models are known and chosen by, and what else tells them apart."""
+    numbers = (one for one in found if one.number and (one.first or len(one.cells) <= FEW))
+    return (*telling([one for one in found if not one.number]), *numbers)
 
 
 def _line(text: str) -> str:
@@ -64,7 +76,7 @@ def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
 
 def _paragraph(out: Console, title: str, pairs: Iterable[tuple[str, str]]) -> None:
     """Names and texts one after the other: a line each would take the screen."""
-    told = [Text(_line(name), style="dim").append(f" {_line(text)}", style="not dim") for name, text in pairs]
+    told = [Text(_line(name), style="dim").append(f" {_line(text)}".rstrip(), style="not dim") for name, text in pairs]
     if told:
         out.print(Text(f"{title}: ", style="bold").append(Text(" · ", style="not bold").join(told)), "", sep="\n")
 

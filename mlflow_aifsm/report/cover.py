@@ -44,6 +44,12 @@ def _setting(record: Record, name: str) -> Text:
     return Text(record.cover[name]) if record.cover.get(name) else quiet(UNSET)
 
 
+def _document_id(record: Record) -> Text:
+    """A template without an id of its own has its title for one, and that names no document."""
+    named = document_id(record)
+    return quiet(UNSET) if named == record.template.title else Text(named)
+
+
 def _owner(record: Record, name: str) -> Text:
     return Text(record.cover[name]) if record.cover.get(name) else quiet(f"{name.capitalize()} {UNSET}")
 
@@ -55,7 +61,7 @@ def _pairs(evidence: Evidence, version: str) -> tuple[tuple[Text, Text], ...]:
         ("Organisation", _setting(record, "organisation")),
         ("Rev.", _setting(record, "rev")),
         ("Ref.", _setting(record, "ref")),
-        ("Document ID", Text(document_id(record))),
+        ("Document ID", _document_id(record)),
         ("Document version", Text(version)),
         ("Template", Text(template_name(record.template))),
         ("Log ID", Text(record.log_id)),

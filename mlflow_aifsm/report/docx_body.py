@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
-from itertools import count
+from itertools import count, zip_longest
 
 from docx.document import Document
 from docx.enum.style import WD_STYLE_TYPE
@@ -52,9 +52,13 @@ def _picture(form: Document, number: int, png: bytes, alt: str, width: int) -> E
 
 
 def elements(blocks: Iterable[Block], where: Frame) -> Iterator[Element]:
-    """Each block as the paragraphs and tables it is."""
-    for block in blocks:
-        yield from _block(block, where)
+    """Each block as the paragraphs and tables it is; the line that leads a list in stays on its page."""
+    every = tuple(blocks)
+    for block, following in zip_longest(every, every[1:]):
+        if isinstance(block, Paragraph) and isinstance(following, Items):
+            yield paragraph(block, where, w("keepNext"))
+        else:
+            yield from _block(block, where)
 
 
 def contents(headings: Iterable[Heading], where: Frame) -> Iterator[Element]:

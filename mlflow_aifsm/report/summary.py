@@ -39,7 +39,7 @@ def rows(record: Record, model_uri: str, version_uri: str) -> list[tuple[str, st
 def verification_line(result: VerificationResult | None) -> str:
     """One line on a verification: its outcome, the number that decided beside its limit, whose limit it is, the samples."""
     if result is None:
-        return "none: pass verification=mlflow_aifsm.Verification(data)"
+        return "none: pass verification=mlflow_aifsm.Verification(data), to a command --verify FILE"
     outcome = "FAILED" if not result.passed else "passed" if result.judged else result.verdict
     if not result.samples:
         return f"{outcome}: {result.failure or 'no sample was run'}"

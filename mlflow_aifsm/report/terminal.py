@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import textwrap
 from collections.abc import Iterable
 
 WIDTH = 100
-"""Columns that a line keeps to, so that it stands whole in a narrow terminal."""
+"""Columns that a line keeps to where no terminal is narrower."""
+NARROW = 60
+"""Columns that a line may take in any terminal: a text in fewer is not read any more."""
 
 TOGETHER = re.compile(r"(?<=sha256) (?=[0-9a-f])")
 """A space that no line is broken at."""
@@ -18,15 +21,16 @@ def laid_out(rows: Iterable[tuple[str, str]], indent: str, column: int) -> list[
 
     Nothing is broken inside a word, so ids and digests can be copied; a command is one line, however long.
     """
-    return [line for word, text in rows for line in _row(f"{indent}{word:<{column}}", text)]
+    width = min(WIDTH, max(NARROW, shutil.get_terminal_size((WIDTH, 0)).columns))
+    return [line for word, text in rows for line in _row(f"{indent}{word:<{column}}", text, width)]
 
 
-def _row(head: str, text: str) -> list[str]:
+def _row(head: str, text: str, width: int) -> list[str]:
     if text.startswith("mlflow-aifsm "):
         return [head + text]
     hanging = " " * len(head)
     whole = textwrap.TextWrapper(
-        WIDTH, initial_indent=head, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
+        width, initial_indent=head, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
     )
     lines = whole.wrap(TOGETHER.sub("\u00a0", text))
     return [line.replace("\u00a0", " ") for line in lines] or [head.rstrip()]

@@ -29,6 +29,8 @@ DECLARATIONS = "declarations"
 REPORT = "report.html"
 NUMBERS = "numbers"
 """Name of the tag that holds the log's own metrics, where those of the run are of the log that came last."""
+SUPERSEDED_BY = "superseded_by"
+"""Name of the tag that holds the run of the log that took this one's place."""
 OUTSIDE_MANIFEST = (MANIFEST, f"{DECLARATIONS}/", REPORT)
 """What changes after the log was made: declarations beside the record, and the view of both."""
 CLAIM = "claim."

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import gc
-import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeVar
 
-from mlflow.entities import Experiment, Run
+from mlflow.entities import Experiment, LifecycleStage, Run
 from mlflow.store.entities import PagedList
 
+from mlflow_aifsm.catalogue import CATALOGUE
 from mlflow_aifsm.codec import loads
 from mlflow_aifsm.errors import NotFoundError, RecordError
+from mlflow_aifsm.facts import Json
 from mlflow_aifsm.record import Status
 from mlflow_aifsm.template import LOGS, load
 from mlflow_aifsm.tracking.connection import active_experiment, client, speaking
@@ -27,6 +29,8 @@ PAGE = 1000
 """Runs of one page, which is held in memory whole."""
 NAMED = 200
 """Run ids in one filter, which travels in the request."""
+METRICS = frozenset(fact.metric.removeprefix(PREFIX) for fact in CATALOGUE.values() if fact.metric)
+"""Names of the numbers that a log may hold."""
 UNFINISHED = "unfinished"
 """State of a log that was begun and has no record: its process died, or still runs."""
 
@@ -97,6 +101,9 @@ def _experiment(name: str) -> Experiment:
     found = client().get_experiment_by_name(name)
     if found is None:
         raise NotFoundError(f"there is no experiment {name}", remedy="'mlflow experiments search' lists those that there are")
+    if found.lifecycle_stage != LifecycleStage.ACTIVE:
+        remedy = f"'mlflow experiments restore --experiment-id {found.experiment_id}' brings it back"
+        raise NotFoundError(f"experiment {name} is deleted", remedy=remedy)
     return found
 
 
@@ -205,10 +212,14 @@ def params(log: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str) -> dict[str, float]:
-    """The log's numbers; none where it wrote none, or somebody put other words there."""
+    """The log's numbers; none where it wrote none, and nothing that somebody put there and no log measures."""
     try:
         told = loads(text) if text else {}
     except RecordError:
         return {}
     pairs = told.items() if isinstance(told, dict) else ()
-    return {str(name): float(value) for name, value in pairs if type(value) in (int, float) and math.isfinite(value)}
+    return {name: float(value) for name, value in pairs if name in METRICS and _finite(value)}
+
+
+def _finite(value: Json) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max

@@ -18,7 +18,7 @@ from tests.autolog.recorded import recording, the_log
 pytestmark = pytest.mark.usefixtures("experiment")
 
 LIBRARY = """
-def shrink(model, by=2):
+def shrink(model, by=2, api_key=None):
     return f"{model} by {by}"
 """
 ROWS = """
@@ -59,6 +59,23 @@ def test_a_function_of_another_package_is_recorded() -> None:
     assert record.entries["aifsm.ptq.additional"].value.text.startswith("shrinker.shrink(model='net', by=3)")
     assert "shrunk to net by 3" in record.notes
     assert not hasattr(library.shrink, "__wrapped__")
+
+
+@pytest.mark.usefixtures("shrinker")
+def test_a_secret_that_a_function_takes_is_not_recorded() -> None:
+    with recording(), mlflow.start_run() as run:
+        importlib.import_module("shrinker").shrink("net", api_key="abc")
+    told = the_log(run.info.run_id).entries["aifsm.ptq.additional"].value
+    assert told.text.startswith("shrinker.shrink(model='net', api_key='***')")
+    assert told.data["arguments"] == {"model": "net", "by": 2, "api_key": "***"}
+
+
+def test_a_package_may_switch_it_on_while_its_rows_are_imported(shrinker: Path) -> None:
+    rows = shrinker.with_name("shrinker_aifsm.py")
+    rows.write_text(f"{rows.read_text()}\nimport mlflow_aifsm\nmlflow_aifsm.autolog(strict=True)\n")
+    with recording(), mlflow.start_run() as run:
+        importlib.import_module("shrinker").shrink("net")
+    assert "shrunk to net by 2" in the_log(run.info.run_id).notes
 
 
 def test_an_entry_point_without_rows_is_a_warning_and_raises_where_that_is_wanted(

@@ -64,6 +64,7 @@ def test_the_exported_file_is_that_of_an_optimization_log_and_measured(stripped:
     assert str(digest.source) == "parameters and buffers of SmallNet"
     assert record.supersedes is not None
     assert (record.supersedes.run_id, record.supersedes.sha256) == (run.info.run_id, before.sha256)
+    assert mlflow.get_run(run.info.run_id).data.tags["aifsm.optimization.superseded_by"] == record.run_id
     same = ("aifsm.ptq.additional", "aifsm.calibration.method", "aifsm.ptq.framework")
     assert {key: record.entries[key].value for key in same} == {key: before.entries[key].value for key in same}
     beside = {fact.name: fact.state for fact in record.entries["aifsm.ptq.additional"].beside}
@@ -96,7 +97,45 @@ def test_quantizers_that_nobody_recorded_are_told_in_the_conversion() -> None:
     with recording(verified_model="digits_1"), mlflow.start_run() as run:
         exported(made, "int8.onnx")
     (finding,) = the_log(run.info.run_id, "conversion").entries["aifsm.conversion.input_id"].findings
-    assert finding.measured == "changed by NNCF in a call that was not recorded: 8 of its hooks in the module"
+    assert finding.measured == "changed by NNCF, and left so by no call that was recorded: 8 of its hooks in it"
+
+
+class Unbiased(torch.nn.Module):
+    """Convolutions without bias: what quantization makes of it differs in nothing that ``nncf.strip`` leaves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 4, 3, bias=False), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 3, bias=False)
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.layers(image)
+
+
+def test_of_two_calls_that_cannot_be_told_apart_none_is_claimed_to_have_made_the_file() -> None:
+    model, data = Unbiased().eval(), nncf.Dataset([torch.from_numpy(one) for one in images(4)])
+    with recording(verified_model="digits_1"), mlflow.start_run() as run:
+        presets = (nncf.QuantizationPreset.PERFORMANCE, nncf.QuantizationPreset.MIXED)
+        first, _ = (nncf.quantize(model, data, subset_size=4, preset=preset) for preset in presets)
+        exported(nncf.strip(first, example_input=EXAMPLE), "int8.onnx")
+    (finding,) = load_record(run.info.run_id, "conversion").entries["aifsm.conversion.input_id"].findings
+    (second,) = children(run.info.run_id)
+    ids = [load_record(one, "optimization").log_id for one in (run.info.run_id, second)]
+    told = "changed by NNCF in one of 2 recorded calls that cannot be told apart, optimization logs "
+    assert finding.measured == told + ", ".join(ids)
+
+
+def test_what_was_trained_after_the_call_is_not_claimed_to_be_as_the_call_left_it() -> None:
+    data = nncf.Dataset([torch.from_numpy(one) for one in images(4)])
+    with recording(verified_model="digits_1"), mlflow.start_run() as run:
+        made = nncf.quantize(Unbiased().eval(), data, subset_size=4)
+        with torch.no_grad():
+            made.layers[0].weight *= 1.5
+        exported(made, "trained.onnx")
+    (finding,) = load_record(run.info.run_id, "conversion").entries["aifsm.conversion.input_id"].findings
+    assert finding.measured.startswith("changed by NNCF, and left so by no call that was recorded")
+    assert children(run.info.run_id) == []
 
 
 def test_a_float_module_beside_a_quantized_one_is_unchanged() -> None:

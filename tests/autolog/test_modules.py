@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from pathlib import Path
 
 import mlflow
@@ -104,6 +105,29 @@ def test_quantizers_of_a_module_are_captured_and_it_is_said_that_there_is_no_fil
     assert beside["runtime.integer_operators"] == "no file was delivered by this call"
     assert record.entries["aifsm.calibration.method"].value.data["sha256"] == Samples.of(np.concatenate(images(4))).digest
     assert made(tensors(1)[0]).shape == (1, 10)
+
+
+class Drawing(SmallNet):
+    """Draws numbers and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(image + 0.01 * torch.rand(()))
+
+
+def test_the_pass_that_reads_the_quantizers_leaves_no_trace() -> None:
+    left = []
+    for on in (False, True):
+        torch.manual_seed(0)
+        model, data = Drawing().eval(), nncf.Dataset(tensors())
+        with recording() if on else nullcontext(), mlflow.start_run():
+            made = nncf.quantize(model, data, subset_size=4)
+        left.append((made.calls.item(), torch.rand(()).item()))
+    assert left[0] == left[1]
 
 
 def test_layers_that_are_left_out_of_a_module_are_named() -> None:

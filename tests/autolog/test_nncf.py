@@ -11,13 +11,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import mlflow_aifsm as aifsm
-from mlflow_aifsm.audit import exit_code
+from mlflow_aifsm.audit import exit_code, load_record
 from mlflow_aifsm.audit import read as audited
 from mlflow_aifsm.autologging import wrapping
 from mlflow_aifsm.autologging.table import BUILT_IN
 from mlflow_aifsm.facts import State
 from mlflow_aifsm.samples import Samples
-from tests.autolog.recorded import artifact, fed, graph, images, recording, the_log
+from tests.autolog.recorded import artifact, children, fed, graph, images, recording, the_log
 from tests.operations.quantized_models import OPSETS, small
 
 pytestmark = pytest.mark.usefixtures("experiment")
@@ -117,6 +117,21 @@ def test_an_exported_file_is_the_input_of_the_quantization_in_the_same_run(tmp_p
         nncf.quantize(loaded, nncf.Dataset(images(4), lambda image: {name: image}), subset_size=4)
     conversion = the_log(run.info.run_id, "conversion")
     assert the_log(run.info.run_id).entries["aifsm.optimization.input_id"].value.text == conversion.log_id
+
+
+def test_each_of_two_exported_files_is_the_input_of_its_own_quantization() -> None:
+    with recording(), mlflow.start_run() as run:
+        for channels in (2, 3):
+            net = torch.nn.Sequential(torch.nn.Conv2d(1, channels, 3), torch.nn.ReLU()).eval()
+            torch.onnx.export(net, (torch.from_numpy(images(1)[0]),), f"{channels}.onnx", input_names=["image"], dynamo=False)
+            nncf.quantize(onnx.load(f"{channels}.onnx"), nncf.Dataset(images(4), fed), subset_size=4)
+    held = {one: mlflow.get_run(one).data.tags for one in (run.info.run_id, *children(run.info.run_id))}
+    made, given = (
+        [load_record(one, log) for one in held if f"aifsm.{log}.log_id" in held[one]] for log in ("conversion", "optimization")
+    )
+    pairs = {record.output_sha256: record.log_id for record in made}
+    assert len(pairs) == 2
+    assert {record.input_sha256: record.entry_of("input.id").value.text for record in given} == pairs
 
 
 def linear() -> onnx.ModelProto:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import venv
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -15,7 +18,7 @@ from mlflow_aifsm.digests import sha256_file
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.facts import State
 from mlflow_aifsm.hooks.external import ExternalRecording
-from tests.autolog.recorded import artifact, the_log
+from tests.autolog.recorded import artifact, children, the_log
 from tests.operations.quantized_models import small
 
 pytestmark = pytest.mark.usefixtures("experiment")
@@ -59,11 +62,80 @@ def test_a_decorated_function_that_raises_is_logged_as_failed() -> None:
     assert the_log(run.info.run_id, "conversion").failure == "OSError: no space"
 
 
-def test_what_has_not_done_its_work_when_it_returns_is_refused() -> None:
-    async def convert() -> None: ...
+def test_a_decorated_function_that_has_the_log_may_return_any_file() -> None:
+    @aifsm.record_conversion()
+    def convert(log: ExternalRecording) -> Path:
+        log.output(small().path)
+        return Path(__file__)
 
+    @aifsm.record_conversion()
+    def report(log: ExternalRecording) -> Path:
+        log.note("nothing was converted")
+        return Path(__file__)
+
+    with mlflow.start_run() as run:
+        assert convert() == Path(__file__)  # type: ignore[call-arg]
+    assert the_log(run.info.run_id, "conversion").output_sha256 == sha256_file(small().path)
+    with mlflow.start_run() as run:
+        assert report() == Path(__file__)  # type: ignore[call-arg]
+    assert the_log(run.info.run_id, "conversion").output_files == ()
+
+
+async def awaited() -> None: ...
+
+
+def yielding() -> Iterator[int]:
+    yield 1
+
+
+async def both() -> AsyncIterator[int]:
+    yield 1
+
+
+class Awaited:
+    """An object that is called and awaited."""
+
+    async def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "late", [awaited, yielding, both, Awaited(), functools.partial(awaited)], ids=lambda one: str(one)[:20]
+)
+def test_what_has_not_done_its_work_when_it_returns_is_refused(late: Any) -> None:
     with pytest.raises(InputError, match="cannot be decorated"):
-        aifsm.record_conversion()(convert)
+        aifsm.record_conversion()(late)
+
+
+def test_methods_of_any_kind_can_be_decorated() -> None:
+    class Converter:
+        @aifsm.record_conversion()
+        def bound(self) -> Any:
+            return self
+
+        @classmethod
+        @aifsm.record_conversion()
+        def of_class(cls) -> Any:
+            return cls
+
+        @staticmethod
+        @aifsm.record_conversion()
+        def free(value: int) -> int:
+            return value
+
+    made = Converter()
+    with mlflow.start_run() as run:
+        assert (made.bound(), Converter.of_class(), made.free(3)) == (made, Converter, 3)
+    assert len(children(run.info.run_id)) == 2
+
+
+def test_a_command_is_stored_without_secrets_and_places() -> None:
+    command = ["vendor-tool", "--out=/home/ada/net.onnx", "--token", "abc", "https://ada:pw@example.org/net?key=abc"]
+    with mlflow.start_run() as run, aifsm.record_conversion() as log:
+        log.script(command, config={"opset": 17, "api_key": "abc"}, exit_code=0)
+    told = the_log(run.info.run_id, "conversion").entries["aifsm.conversion.converter"].value
+    shown = "vendor-tool --out=net.onnx --token '***' https://example.org/net; configuration: opset=17, api_key='***'"
+    assert told.text.startswith(shown)
+    assert "abc" not in str(told.data)
 
 
 def test_a_script_is_stored_with_its_configuration_and_exit_code() -> None:

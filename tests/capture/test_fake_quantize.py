@@ -73,5 +73,23 @@ def test_a_range_that_is_none_is_damage(tmp_path: Path, low: list[float], high: 
         read(saved(tmp_path, low * 4, high * 4, levels))
 
 
+def test_values_that_leave_in_another_range_are_those_of_no_integer_quantizer(tmp_path: Path) -> None:
+    path = saved(tmp_path, [-1] * 4, [1] * 4)
+    model = onnx.load(path)
+    model.graph.node[1].input[4] = "ih"
+    onnx.save(model, path)
+    with pytest.raises(InputError, match="another range on the way out"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("levels", "low", "dtype", "codes"),
+    [(15, -1, "int4", (-7, 7)), (16, -8 / 7, "int4", (-7, 7)), (3, -1, "int2", (-1, 1)), (2**16, -1, "int16", (-32768, 32767))],
+)
+def test_levels_tell_the_width(tmp_path: Path, levels: int, low: float, dtype: str, codes: tuple[int, int]) -> None:
+    row = read(saved(tmp_path, [low] * 4, [1] * 4, levels))[1]
+    assert (row.dtype, (row.codes_min, row.codes_max), row.zero_point) == (dtype, codes, (0,) * 4)
+
+
 def test_an_operator_of_that_name_from_elsewhere_is_none(tmp_path: Path) -> None:
     assert read(saved(tmp_path, [-1] * 4, [1] * 4, domain="com.example")) == ()

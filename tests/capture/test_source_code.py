@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from mlflow_aifsm.capture import source_code as module
-from mlflow_aifsm.capture.source_code import DIFF_LIMIT, Kind, source_code, without_credentials
+from mlflow_aifsm.capture.command import without_credentials
+from mlflow_aifsm.capture.source_code import DIFF_LIMIT, Kind, source_code
 from mlflow_aifsm.digests import sha256_bytes
 
 SHOW = (

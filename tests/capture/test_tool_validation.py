@@ -34,6 +34,8 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_record_the_note_says_so_and_how_to_make_one(record: Path) -> None:
     note = tool_validation.note(HOST, PACKAGES)
     assert note.startswith(f"Tool {tool_validation.tool()}, files sha256 ")
+    assert tool_validation.is_note(note, tool_validation.tool())
+    assert not tool_validation.is_note(note, f"{tool_validation.tool()}1")
     assert "there is no validation record of this environment; mlflow-aifsm validate-tool makes one" in note
 
 

@@ -54,6 +54,17 @@ def test_help_of_the_group_lists_every_command_with_a_summary_and_the_exit_codes
     assert "Exit codes: 0 all well · 1 the tool failed · 2 usage · 3 fields unanswered · 4 open findings" in shown
 
 
+@pytest.mark.parametrize("name", ["inspect", "report", "check", "declare", "templates", "validate-tool"])
+def test_the_summary_of_a_command_is_whole_in_a_narrow_terminal(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    called(monkeypatch, "--help")
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(f"  {name} "))
+    assert line.endswith(".")
+    assert not line.endswith("...")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -6,15 +6,17 @@ import shutil
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 import mlflow_aifsm as aifsm
-from mlflow_aifsm.comparison.frames import IDENTITY
+from mlflow_aifsm.comparison.frames import IDENTITY, found
 from mlflow_aifsm.errors import InputError, NotFoundError, TrackingError
 from mlflow_aifsm.tracking import search
 from tests.comparison.conftest import EXPERIMENT, Logged
 from tests.comparison.copies import copies
+from tests.comparison.found import conversion
 
 
 def test_each_log_of_the_active_experiment_is_a_row_the_oldest_run_first(logged: Logged) -> None:
@@ -60,22 +62,22 @@ def test_the_conversion_of_a_run_with_two_logs_has_its_own_numbers(logged: Logge
 
 
 def test_filter_order_and_limit_are_mlflows_own(logged: Logged) -> None:
-    found = aifsm.search_logs([EXPERIMENT], "params.`aifsm.ptq.granularity` = 'layerwise' AND metrics.`aifsm.accuracy` > 0.5")
-    assert list(found["run_id"]) == [logged.layerwise.run_id, logged.dynamic.run_id]
+    layered = aifsm.search_logs([EXPERIMENT], "params.`aifsm.ptq.granularity` = 'layerwise' AND metrics.`aifsm.accuracy` > 0.5")
+    assert list(layered["run_id"]) == [logged.layerwise.run_id, logged.dynamic.run_id]
     ordered = aifsm.search_logs(log="optimization", order_by=["metrics.`aifsm.size` ASC"], max_results=2)
     assert list(ordered["run_id"]) == [logged.dynamic.run_id, logged.layerwise.run_id]
     assert len(aifsm.search_logs(max_results=0)) == 0
 
 
 def test_a_kind_and_a_filter_go_together(logged: Logged) -> None:
-    found = aifsm.search_logs(filter_string="tags.`aifsm.optimization.log_id` LIKE '%'", log="conversion")
-    assert list(found["log_id"]) == [logged.frozen.log_id]
+    frame = aifsm.search_logs(filter_string="tags.`aifsm.optimization.log_id` LIKE '%'", log="conversion")
+    assert list(frame["log_id"]) == [logged.frozen.log_id]
 
 
 def test_nothing_found_is_an_empty_table_with_its_columns(logged: Logged) -> None:
-    found = aifsm.search_logs(filter_string="tags.`aifsm.optimization.log_id` = 'none such'")
-    assert found.empty
-    assert tuple(found.columns) == IDENTITY
+    frame = aifsm.search_logs(filter_string="tags.`aifsm.optimization.log_id` = 'none such'")
+    assert frame.empty
+    assert tuple(frame.columns) == IDENTITY
 
 
 def test_what_cannot_be_searched_is_told_in_a_line(logged: Logged) -> None:
@@ -96,15 +98,41 @@ def test_a_database_that_is_not_there_is_not_made(logged: Logged, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("told", ["no numbers", "[1]", '{"size": "big", "accuracy": true, "speedup": NaN, "flips": 2}'])
+def test_a_deleted_experiment_is_said_to_be_deleted(made: Logged, logged: Logged, tmp_path: Path) -> None:
+    shutil.copy(made.database, tmp_path / "own.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'own.db'}")
+    name = 'it\'s "gone"'
+    MlflowClient().delete_experiment(number := MlflowClient().create_experiment(name))
+    said = f"experiment {name} is deleted; 'mlflow experiments restore --experiment-id {number}' brings it back"
+    with pytest.raises(NotFoundError, match=said):
+        aifsm.search_logs([name])
+
+
+def test_a_moment_is_read_whatever_its_form_and_whoever_wrote_the_one_before_it() -> None:
+    dates = ("yesterday", "2026-01-02T03:04:05+00:00", "2026-01-02T05:04:05.5+02:00", "2026-01-02")
+    moments = found([conversion(date=date) for date in dates])["made_at"]
+    assert [None if pd.isna(moment) else moment.isoformat() for moment in moments] == [
+        None,
+        "2026-01-02T03:04:05+00:00",
+        "2026-01-02T03:04:05.500000+00:00",
+        "2026-01-02T00:00:00+00:00",
+    ]
+
+
+STRANGE = '{"run_name": 1, "": 2, "\\u001b[31m": 3, "group": 4, "size": 1' + "0" * 400 + ', "flips": 2}'
+
+
+@pytest.mark.parametrize(
+    "told", ["no numbers", "[1]", '{"size": "big", "accuracy": true, "speedup": NaN, "flips": 2}', STRANGE], ids=range(4)
+)
 def test_numbers_that_somebody_replaced_are_not_taken_for_numbers(
     told: str, made: Logged, logged: Logged, tmp_path: Path
 ) -> None:
     shutil.copy(made.database, tmp_path / "own.db")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'own.db'}")
     MlflowClient().set_tag(logged.dynamic.run_id, "aifsm.optimization.numbers", told)
-    (found,) = search.logs_of_runs([logged.dynamic.run_id], search.experiments())[logged.dynamic.run_id]
-    assert found.numbers == ({"flips": 2.0} if "flips" in told else {})
+    (log,) = search.logs_of_runs([logged.dynamic.run_id], search.experiments())[logged.dynamic.run_id]
+    assert log.numbers == ({"flips": 2.0} if "flips" in told else {})
 
 
 @pytest.mark.slow

@@ -79,6 +79,7 @@ def test_a_model_that_nobody_registered_is_told_by_its_digest() -> None:
             optimization("x", 0.99, 1.0, status="verification failed"),
             "Not ranked, as it missed the criterion of its verification: x.",
         ),
+        (optimization("x", 0.99, 1.0, status="=cmd()"), "Not ranked, as it has no state that a log can have: x."),
         (optimization("x", None, 1.0), "Not ranked, as it has no accuracy: x."),
         (without(optimization("x", 0.99, 1.0), "data_sha256"), "Not ranked, as it does not say on which data"),
     ],
@@ -96,6 +97,19 @@ def test_several_for_one_reason_are_one_sentence() -> None:
     )
 
 
+def test_a_model_that_is_slower_than_the_one_it_was_made_from_and_no_better_is_not_best() -> None:
+    pruned, fast = optimization("pruned", 0.94, 4000.0, speedup=0.8), optimization("fast", 0.94, 4000.0, speedup=1.2)
+    assert marks(comparison([conversion(), pruned], "t")) == {"float": (1, True), "pruned": (1, False)}
+    assert marks(comparison([conversion(), fast], "t")) == {"float": (1, True), "fast": (1, True)}
+
+
+def test_a_model_that_others_were_clocked_against_on_two_hosts_has_no_time() -> None:
+    logs = [conversion(), optimization("a", 0.94, 4000.0, speedup=0.8), optimization("b", speedup=2.0, host="another")]
+    made = comparison(logs, "t")
+    assert [row.time for row in made.rows] == [None, 1.25, 0.5]
+    assert marks(made)["a"] == (1, True)
+
+
 def test_a_row_that_is_alone_in_its_group_is_not_called_best() -> None:
     assert marks(comparison([optimization("a")], "t")) == {"a": (1, False)}
 
@@ -106,7 +120,17 @@ def test_without_accuracy_the_next_quality_ranks_and_that_is_said() -> None:
     ]
     made = comparison(logs, "t")
     assert (made.quality, marks(made)) == ("sqnr_db", {"a": (1, False), "b": (1, True)})
-    assert made.warnings == ("No log has an accuracy, so sqnr_db ranks them.",)
+    assert made.warnings == ("No log that is ranked has an accuracy, so sqnr db ranks them.",)
+
+
+def test_a_log_that_is_not_ranked_does_not_choose_the_number_that_ranks_the_others() -> None:
+    missed = optimization("missed", 0.9, status="verification failed")
+    others = [
+        replace(optimization(name, None), numbers={"agreement": share, "size": 1.0}) for name, share in (("a", 0.9), ("b", 0.8))
+    ]
+    made = comparison([missed, *others], "t")
+    assert (made.quality, marks(made)) == ("agreement", {"missed": (0, False), "a": (1, True), "b": (1, False)})
+    assert comparison([missed], "t").quality == "accuracy"
 
 
 def test_a_ratio_to_the_model_that_went_in_ranks_only_models_made_from_the_same() -> None:
@@ -117,6 +141,23 @@ def test_a_ratio_to_the_model_that_went_in_ranks_only_models_made_from_the_same(
     made = comparison(logs, "t")
     assert [row.group for row in made.rows] == [1, 2]
     assert any(said.startswith("Held against different models") for said in made.warnings)
+
+
+def test_a_ratio_to_a_model_that_nobody_knows_ranks_nothing() -> None:
+    known = replace(optimization("a", None), numbers={"sqnr_db": 30.0})
+    unknown = without(replace(optimization("b", None), numbers={"sqnr_db": 40.0}), "input_sha256")
+    assert [row.group for row in comparison([known, unknown, unknown], "t").rows] == [1, 0, 0]
+
+
+def test_of_two_conversions_that_delivered_the_same_bytes_the_named_one_is_where_it_began() -> None:
+    other = conversion("other", input_id="digits_2", input_sha256="b" * 64)
+    made = comparison([conversion(), other, optimization("a", input_id="id-other"), optimization("b")], "t")
+    assert [row.group for row in made.rows] == [1, 2, 2, 1]
+
+
+def test_a_log_that_changed_no_byte_began_where_its_conversion_did() -> None:
+    nothing = optimization("nothing", output_sha256=FROZEN)
+    assert [row.group for row in comparison([nothing, conversion(), optimization("a")], "t").rows] == [1, 1, 1]
 
 
 def test_the_baseline_is_the_conversion_that_most_were_made_from() -> None:
@@ -136,6 +177,30 @@ def test_differences_are_taken_from_the_baseline_where_both_were_measured() -> N
 def test_an_accuracy_on_other_data_has_no_difference_but_a_size_has() -> None:
     made = comparison([conversion(), optimization("a", data_sha256="e" * 64)], "t")
     assert (made.delta(made.rows[1], "accuracy"), made.delta(made.rows[1], "size")) == (None, -3000.0)
+
+
+@pytest.mark.parametrize("unknown", ["data_sha256", "runtime"])
+def test_an_accuracy_on_nobody_knows_what_has_no_difference(unknown: str) -> None:
+    made = comparison([without(conversion(), unknown), without(optimization("a"), unknown)], "t")
+    assert [made.delta(row, "accuracy") for row in made.rows] == [0.0, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("agreement", {"input_sha256": "9" * 64}),
+        ("worst_class_drop", {"input_sha256": "9" * 64}),
+        ("worst_class_drop", {"data_sha256": "e" * 64}),
+        ("size_ratio", {"input_sha256": "9" * 64}),
+        ("speedup", {"input_sha256": "9" * 64}),
+        ("speedup", {"host": "another"}),
+    ],
+)
+def test_what_holds_a_model_against_another_one_has_a_difference_only_beside_the_same(name: str, changed) -> None:
+    same, apart = (replace(optimization("a", **more), numbers={name: 2.0}) for more in ({}, changed))
+    base = replace(optimization("base"), numbers={name: 1.0})
+    made = comparison([base, same, apart], "t", baseline=0)
+    assert [made.delta(row, name) for row in made.rows] == [0.0, 1.0, None]
 
 
 def test_what_differs_stands_apart_from_what_is_the_same_for_all_that_have_it() -> None:
@@ -159,6 +224,12 @@ def test_names_are_those_of_the_runs_and_no_two_are_the_same() -> None:
     same = replace(optimization("third"), run_id="fedcba9876543210", run_name="third")
     told = names([conversion(), twice, again, same])
     assert told == ["float · conversion", "float · optimization", "third · 01234567", "third · fedcba98"]
+
+
+def test_a_run_that_is_called_what_another_one_is_told_apart_by_has_its_own_name() -> None:
+    runs = {"0123456789abcdef": "a", "fedcba9876543210": "a", "8888888888888888": "a · 01234567"}
+    told = names([replace(optimization("x"), run_id=run_id, run_name=name) for run_id, name in runs.items()])
+    assert len(set(told)) == 3
 
 
 def test_of_many_rows_the_baseline_and_the_best_are_kept_and_the_numbers_of_rows_stay() -> None:

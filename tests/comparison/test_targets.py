@@ -86,6 +86,23 @@ def test_versions_without_a_log_are_left_out_and_named_and_an_alias_is_resolved(
         gather(["models:/int8/3"])
 
 
+def test_versions_of_a_deleted_run_are_left_out_and_named_until_none_is_left(
+    made: Logged, logged: Logged, tmp_path: Path
+) -> None:
+    shutil.copy(made.database, tmp_path / "own.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'own.db'}")
+    MlflowClient().delete_run(logged.layerwise.run_id)
+    gathered = gather(["models:/int8"])
+    assert [log.run_id for log in gathered.logs] == [logged.first.run_id]
+    (note,) = gathered.notes
+    assert note == f"Left out, as run {logged.layerwise.run_id}, which models:/int8 names, is deleted or holds no such log."
+    MlflowClient().delete_run(logged.first.run_id)
+    with pytest.raises(NotFoundError, match=f"run {logged.first.run_id}, which models:/int8 names, does not exist"):
+        gather(["models:/int8"])
+    with pytest.raises(NotFoundError, match="does not exist"):
+        gather(["models:/int8/2", logged.dynamic.run_id])
+
+
 def test_versions_and_runs_are_fetched_in_one_request_each(logged: Logged, asked: list[str]) -> None:
     gather(["models:/int8/1", "models:/int8/2", logged.dynamic.run_id, logged.failed])
     assert asked == ["search_experiments", "search_model_versions", "search_runs"]

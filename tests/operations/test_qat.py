@@ -226,3 +226,10 @@ def test_a_file_that_differs_from_the_trained_model_is_a_finding(experiment: str
 
     monkeypatch.setattr(integer_export, "saved", tampered)
     assert {"file_not_as_trained", "scale_not_as_trained"} <= codes(run().freeze())
+
+
+def test_both_logs_name_the_same_source_of_the_responsible_person(done: tuple[aifsm.Result, aifsm.Result, str]) -> None:
+    int8, conversion, _ = done
+    sources = {result.record.entry_of("log.responsible").source.origin for result in (int8, conversion)}
+    assert len(sources) == 1
+    assert sources != {"argument responsible"}

@@ -12,9 +12,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from nncf.torch.quantization.extensions import QuantizedFunctionsCPU
 from torch import nn
 
 import mlflow_aifsm as aifsm
+from mlflow_aifsm.backends import nncf_training
 from mlflow_aifsm.errors import InputError
 from mlflow_aifsm.verification import integer_execution
 from tests.backends.integer_nets import Concatenated
@@ -165,6 +167,20 @@ from tests.operations.qat_training import run
 qat = run(samples=64)
 print(qat.freeze().record.entries["aifsm.recovery.qat"].beside[1].value.text)
 """
+
+
+@pytest.mark.parametrize(("given", "during"), [(None, "900"), ("30", "30")])
+def test_nncf_has_time_to_compile_unless_somebody_says_how_long(
+    given: str | None, during: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NNCF_EXTENSION_LOAD_TIMEOUT", raising=False)
+    if given:
+        monkeypatch.setenv("NNCF_EXTENSION_LOAD_TIMEOUT", given)
+    seen: list[str | None] = []
+    monkeypatch.setattr(QuantizedFunctionsCPU, "get", lambda _: seen.append(os.environ.get("NNCF_EXTENSION_LOAD_TIMEOUT")))
+    nncf_training.operations()
+    assert seen == [during]
+    assert os.environ.get("NNCF_EXTENSION_LOAD_TIMEOUT") == given
 
 
 @pytest.mark.slow

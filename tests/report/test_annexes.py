@@ -1,19 +1,18 @@
-"""The annexes in words: criterion and numbers, quantizers and zeros, environment and packages."""
+"""The annexes in words: criterion and numbers, quantizers and zeros."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from mlflow_aifsm.facts import Json
 from mlflow_aifsm.record import Evidence, VerificationResult
 from mlflow_aifsm.report.annex_layers import layers
 from mlflow_aifsm.report.annexes import annexes
-from mlflow_aifsm.report.blocks import Block, Heading, Table
+from mlflow_aifsm.report.blocks import Heading
 from mlflow_aifsm.report.reading import spans
 from mlflow_aifsm.report.summary import verification_line
 from tests.report import samples
+from tests.report.reading import tables
 
 LIMITED = VerificationResult(
     passed=True,
@@ -37,12 +36,6 @@ LIMITED = VerificationResult(
         "of_its_own": 3,
     },
 )
-
-
-def tables(*blocks: Block) -> list[list[str]]:
-    """Every row of every table as one list of its cells' words."""
-    rows = [row for block in blocks if isinstance(block, Table) for row in block.rows]
-    return [[" ".join(span.text for part in cell.blocks for span in spans(part)) for cell in row.cells] for row in rows]
 
 
 def words(evidence: Evidence) -> str:
@@ -167,7 +160,7 @@ def test_calibration_and_noise_by_layer_are_shown_where_they_were_measured() -> 
     noise = {"tensor": "conv2d_2", "layer": "node_conv2d_2", "op": "Conv", "sqnr_db": 31.24}
     shown = tables(*layers(replace(samples.optimization(), tables={"calibration": (calibrated,), "layers": (noise,)})))
     assert shown == [
-        ["relu", "entropy", "[0, 2.75]", "[0, 4.048]", "0.057 %", "39.4"],
+        ["relu", "entropy", "[0, 2.75]", "[0, 4.048]", "0.057\N{NO-BREAK SPACE}%", "39.4"],
         ["conv2d_2 Conv node_conv2d_2", "31.2"],
     ]
     without = [block for block in layers(replace(samples.optimization(), tables={})) if isinstance(block, Heading)]
@@ -192,45 +185,43 @@ def test_zeros_stand_beside_those_of_the_float_weight_with_pattern_threshold_and
     row |= {"multiply_adds": 9216, "nonzero_multiply_adds": 4480}
     (shown,) = tables(*layers(replace(samples.optimization(), tables={"sparsity": (row,)})))
     assert shown[:2] == ["conv1.weight node_1", "144"]
-    assert shown[2:] == ["74 before 72 71 of these kept", "51.39 %", "block:4x4 threshold 0.0125", "9,216 4,480 left"]
+    assert shown[2:] == [
+        "74 before 72 71 of these kept",
+        "51.39\N{NO-BREAK SPACE}%",
+        "block:4x4 threshold 0.0125",
+        "9,216 4,480 left",
+    ]
 
 
 def test_a_module_is_named_where_the_weight_is_not_called_after_it() -> None:
     row: dict[str, Json] = {"tensor": "val_5", "layer": "node_2", "module": "head.fc", "size": 8, "zeros": 0, "ratio": 0.0}
     row |= {"zeros_before": 0, "zeros_kept": 0}
     assert tables(*layers(replace(samples.optimization(), tables={"sparsity": (row,)}))) == [
-        ["val_5 node_2 module head.fc", "8", "0", "0 %"]
+        ["val_5 node_2 module head.fc", "8", "0", "0\N{NO-BREAK SPACE}%"]
     ]
+
+
+def test_only_columns_that_are_shown_are_explained() -> None:
+    row: dict[str, Json] = {"tensor": "w", "size": 8, "zeros": 2, "ratio": 0.25, "pattern": "2:4"}
+    rounded, pattern = "come from rounding too", "2:4 leaves 2 of 4 neighbours"
+    for change, said, unsaid in (({}, pattern, rounded), ({"pattern": "", "beside": 3}, rounded, pattern)):
+        blocks = layers(replace(samples.optimization(), tables={"sparsity": (row | change,)}))
+        words = " ".join(span.text for block in blocks for span in spans(block))
+        assert said in words
+        assert unsaid not in words
 
 
 def test_the_share_of_zeros_is_a_percentage() -> None:
     row = {"tensor": "w", "layer": "conv1", "size": 144, "zeros": 1, "ratio": 1 / 144, "beside": 2}
     assert tables(*layers(replace(samples.optimization(), tables={"sparsity": (row,)}))) == [
-        ["w conv1", "144", "1", "0.6944 %", "2"]
+        ["w conv1", "144", "1", "0.6944\N{NO-BREAK SPACE}%", "2"]
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("accelerator", {"text": "no NVIDIA GPU", "devices": []}, ["Accelerator", "no NVIDIA GPU"]),
-        ("torch", {"seed": 0, "cuda_of_the_build": None}, ["PyTorch", "built without CUDA, seed 0"]),
-        ("torch", {"cuda_of_the_build": "13.0"}, ["PyTorch", "built for CUDA 13.0"]),
-        ("torch", None, ["PyTorch", "not loaded"]),
-        ("variables", {}, ["Environment variables", "none of those that set threads or seeds is set"]),
-        ("memory", 2**33, ["Memory", "8,589,934,592 bytes (8.0 GiB)"]),
-        ("new_thing", {"a": [1, {"b": True}]}, ["New thing", "a 1, b yes"]),
-    ],
-)
-def test_the_environment_is_told_in_words(name: str, value: Json, said: list[str]) -> None:
+def test_a_model_that_was_given_in_memory_has_a_digest_and_no_set_of_files() -> None:
     sample = samples.conversion()
-    key = "aifsm.conversion.environment"
-    entry = sample.record.entries[key]
-    entries = {**sample.record.entries, key: replace(entry, value=replace(entry.value, data={"python": "3.11", name: value}))}
-    assert said in tables(*annexes(replace(sample, record=replace(sample.record, entries=entries))))
-
-
-def test_packages_stand_several_in_a_row_in_alphabetical_order_down_each_column() -> None:
-    rows = tables(*annexes(samples.conversion()))
-    assert ["numpy", "2.4.2", "onnxscript", "0.7.1", "torch", "2.13.0"] in rows
-    assert ["onnx", "1.21.0", "protobuf", "6.33.1", "", ""] in rows
+    assert "SHA-256 of the model as it was given:" not in words(sample)
+    given = replace(sample, record=replace(sample.record, input_files=()))
+    assert f"No file was recorded.\nSHA-256 of the model as it was given:\n{given.record.input_sha256}" in words(given)
+    unknown = replace(given, record=replace(given.record, input_sha256=""))
+    assert "No file was recorded.\nSHA-256 of the set:\nnot recorded" in words(unknown)

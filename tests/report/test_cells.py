@@ -8,7 +8,8 @@ from mlflow_aifsm.facts import State, captured, measured
 from mlflow_aifsm.record import Declaration
 from mlflow_aifsm.report.document import document
 from tests.report import samples
-from tests.report.test_document import cell, text
+from tests.report.reading import text
+from tests.report.test_document import cell
 
 
 def test_what_does_not_apply_or_is_not_known_has_nothing_beside_it_but_what_was_declared() -> None:

@@ -14,7 +14,6 @@ from markdown_it import MarkdownIt
 
 from mlflow_aifsm.report import comparison_formats
 from mlflow_aifsm.report.comparison import Comparison, Row
-from mlflow_aifsm.report.comparison_cells import Column, condensed, delta
 from mlflow_aifsm.report.comparison_scatter import plotted, scatters
 from mlflow_aifsm.report.comparison_terminal import printed
 from tests.report.hostile import HOSTILE
@@ -80,19 +79,14 @@ def test_of_a_thousand_rows_the_terminal_shows_the_baseline_and_the_best(monkeyp
     assert "1,000, 40 of them shown: the baseline, the best ones and others" in " ".join(shown.split())
 
 
-def column(title: str, values: str, **more: bool) -> Column:
-    return Column(title, tuple((value,) for value in values), **more)
-
-
-def test_columns_that_part_many_rows_alike_are_told_by_the_first_of_them() -> None:
-    found = condensed([column("x", "aaabbb"), column("y", "111222"), column("z", "112222")])
-    assert [(one.title, one.alike) for one in found] == [("x", ("y",)), ("z", ())]
-
-
-def test_columns_of_few_rows_of_numbers_and_of_rows_that_all_differ_are_kept() -> None:
-    assert len(condensed([column("x", "aab"), column("y", "112")])) == 2
-    assert len(condensed([column("x", "abcdef"), column("y", "123456")])) == 2
-    assert len(condensed([column("x", "aaabbb", number=True), column("y", "111222", number=True)])) == 2
+def test_of_many_rows_the_terminal_shows_what_models_are_chosen_by_and_names_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row(number, f"run {number}", 0.5 + number / 100) for number in range(1, 8)]
+    rows = [replace(one, numbers={**one.numbers, "clip_fraction": one.number / 7}, version="") for one in rows]
+    shown = terminal(replace(comparison(*rows), numbers=("accuracy", "size", "clip_fraction")), 80, monkeypatch)
+    assert "accuracy" in shown
+    assert "0.1429" not in shown
+    assert "Differs as well, in a file: clip fraction\n" in shown
+    assert "0.1429" in comparison_formats.md(replace(comparison(*rows), numbers=("clip_fraction",))).decode()
 
 
 def test_two_logs_stand_beside_each_other_with_a_line_for_each_difference(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,19 +95,6 @@ def test_two_logs_stand_beside_each_other_with_a_line_for_each_difference(monkey
     assert any(re.search(r"1 float +2★ entropy", line) for line in lines)
     assert any(re.search(r"^calibration.method +method of float +method of entropy", line) for line in lines)
     assert any(re.search(r"^accuracy +0.95 +0.93 −0.02", line) for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("change", "value", "key", "text"),
-    [
-        (-0.002, 0.93, "accuracy", "−0.002"),
-        (0.0, 1.0, "size", "±0"),
-        (-2722.0, 7006.0, "zeros", "−2,722"),
-        (50.0, 150.0, "size", "+50 %"),
-    ],
-)
-def test_a_difference_has_its_sign(change: float, value: float, key: str, text: str) -> None:
-    assert delta(change, value, key) == text
 
 
 def test_html_runs_nothing_fetches_nothing_and_has_its_plots_in_it() -> None:
@@ -137,8 +118,8 @@ def test_markdown_is_tables_that_hold_all_rows() -> None:
     assert text.startswith("# Logs of digits\n")
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     assert sum(token.type == "table_open" for token in tokens) >= 3
-    assert "| 2 entropy <kbd>best</kbd> |" in text
-    assert "0.93<br>−0.02" in text
+    assert "| 2 entropy <kbd>best</kbd> net/2 |" in text
+    assert "0.93 −0.02" in text
 
 
 def test_json_holds_every_number_and_no_rounding() -> None:
@@ -173,6 +154,12 @@ def test_no_name_breaks_out_of_a_document(string: str, monkeypatch: pytest.Monke
     assert max(map(len, shown.splitlines())) <= 80
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e\u2066]", shown)
     comparison_formats.json(made)
+
+
+def test_a_speedup_that_has_no_time_is_not_drawn() -> None:
+    made = comparison(row(1, "a", 0.9, speedup=2.0), row(2, "b", 0.8, speedup=1.0), row(3, "c", 0.7, speedup=5e-324))
+    assert [dot.name for dot in scatters(made)["accuracy-time.svg"].dots] == ["a", "b"]
+    assert set(plotted(made)) == {"accuracy-size.svg", "accuracy-time.svg"}
 
 
 def test_plots_need_two_rows_with_both_numbers() -> None:

@@ -10,17 +10,13 @@ from mlflow_aifsm.facts import Value
 from mlflow_aifsm.fill import RESIDUE
 from mlflow_aifsm.record import Check, Declaration, Evidence
 from mlflow_aifsm.report.acronyms import used
-from mlflow_aifsm.report.blocks import Block, Heading, Role, Table, Text
+from mlflow_aifsm.report.blocks import Heading, Role, Table, Text
 from mlflow_aifsm.report.characters import visible
 from mlflow_aifsm.report.document import document
 from mlflow_aifsm.report.reading import spans
 from mlflow_aifsm.report.words import date, filled, number, readable
 from tests.report import sample_facts, samples
-
-
-def text(*blocks: Block) -> str:
-    """All words of ``blocks``, one span a line."""
-    return "\n".join(span.text for block in blocks for span in spans(block))
+from tests.report.reading import text
 
 
 def table(evidence: Evidence) -> Table:
@@ -47,7 +43,7 @@ def test_the_sections_are_those_of_the_template_then_the_annexes(evidence: Evide
         "5 Acronyms and Abbreviations",
         "Annex A Verification",
         "Annex B Quantizers and sparsity by layer",
-        "Annex C Environment and packages",
+        "Annex C Environment, packages and tool validation",
         "Annex D Manifest and chain",
         "Annex E Gaps, findings and notes",
         "Annex F Review and signatures",
@@ -177,19 +173,6 @@ def test_a_complete_log_holds_no_residue_of_the_template() -> None:
         assert [part for part in every if RESIDUE.search(part)] == []
 
 
-def test_a_cover_without_settings_says_where_they_would_be_set() -> None:
-    pairs = {name.text: value.text for name, value in document(samples.conversion_with_gaps()).cover.pairs}
-    assert {pairs[name] for name in ("Project", "Organisation", "Rev.", "Ref.")} == {"not set in aifsm.toml"}
-    assert pairs["Document ID"] == "PhIMT0002"
-
-
-def test_the_cover_says_broken_bytes_and_missing_verification_at_once() -> None:
-    broken = document(samples.optimization_with_findings()).cover
-    assert broken.status.text == "integrity broken"
-    assert "delivered files against the record" in text(*broken.notices)
-    assert "No verification was run." in text(*document(samples.conversion_with_gaps()).cover.notices)
-
-
 def test_an_unjustified_epsilon_and_an_absent_verification_are_said() -> None:
     assert "tool default, not justified" in text(*document(samples.optimization_with_findings()).blocks)
     assert "No verification was run." in text(*document(samples.conversion_with_gaps()).blocks)
@@ -197,7 +180,7 @@ def test_an_unjustified_epsilon_and_an_absent_verification_are_said() -> None:
 
 def test_a_check_that_could_not_be_made_is_neither_held_nor_broken() -> None:
     sample = replace(samples.conversion(), checks=(Check("registry", None, "unreachable"),))
-    assert "registry\nnot looked at\nunreachable" in text(*document(sample).blocks)
+    assert "registry\nundecided\nunreachable" in text(*document(sample).blocks)
 
 
 def test_a_long_series_is_cut_and_the_cut_is_said() -> None:

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from datetime import UTC, datetime
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import docx as python_docx
@@ -62,6 +63,15 @@ def test_every_row_is_as_wide_as_its_table(evidence: Evidence) -> None:
     for table in opened(docx.write(evidence)).tables:
         columns = len(table._tbl.tblGrid.gridCol_lst)
         assert all(sum(cell.grid_span for cell in row._tr.tc_lst) == columns for row in table.rows)
+
+
+def test_the_line_that_leads_a_list_in_stays_on_its_page(evidence: Evidence) -> None:
+    lines = opened(docx.write(evidence)).paragraphs
+    leads = [line for line, following in pairwise(lines) if following.text.startswith("•") and not line.text.startswith("•")]
+    assert {"How a value is known:", "Below is a list of acronyms and abbreviations employed in this document:"} <= {
+        line.text for line in leads
+    }
+    assert all(line.paragraph_format.keep_with_next or line.style.name.startswith("Heading") for line in leads)
 
 
 def test_the_footer_counts_the_pages_and_names_the_record(evidence: Evidence) -> None:

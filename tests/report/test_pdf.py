@@ -22,9 +22,11 @@ from pypdf.generic import DictionaryObject, IndirectObject
 
 from mlflow_aifsm.record import Evidence
 from mlflow_aifsm.report import pdf
+from mlflow_aifsm.report.blocks import Items
 from mlflow_aifsm.report.characters import visible
 from mlflow_aifsm.report.document import document
 from mlflow_aifsm.report.pdf_data import data, pieces, shown
+from mlflow_aifsm.report.words import line
 from tests.conftest import REPOSITORY
 from tests.report import hostile, plotted, samples
 
@@ -182,6 +184,17 @@ def test_a_cell_of_ten_thousand_letters_runs_over_pages_and_loses_none() -> None
     content = pdf.write(replace(sample, record=replace(sample.record, entries=entries)))
     assert sum("w" * 8 in page.extract_text() for page in opened(content).pages) >= 3
     assert sum(map(len, re.findall("ww+", words(content)))) == 10_000
+
+
+def test_the_line_that_leads_a_list_in_stays_on_its_page() -> None:
+    made, moved = document(samples.optimization()), set()
+    for lines in range(34, 58, 6):
+        blocks = (*(line("filler") for _ in range(lines)), line("the lead:"), Items(tuple(line("item") for _ in range(10))))
+        pages = [page.extract_text() for page in opened(pdf.render(replace(made, blocks=blocks))).pages]
+        (page,) = (number for number, text in enumerate(pages) if "the lead:" in text)
+        assert pages[page].count("item") == 10
+        moved.add(page)
+    assert moved == {1, 2}
 
 
 def test_nothing_reaches_into_the_margin_of_a_page() -> None:

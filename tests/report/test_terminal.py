@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mlflow_aifsm.record import Evidence
 from mlflow_aifsm.report.checklist import checklist
 from mlflow_aifsm.report.summary import summary
-from mlflow_aifsm.report.terminal import WIDTH, laid_out
+from mlflow_aifsm.report.terminal import NARROW, WIDTH, laid_out
 from tests.report import samples
 
 
 def test_only_commands_are_longer_than_a_narrow_terminal(evidence: Evidence) -> None:
     for text in (checklist(evidence), summary(evidence.record, "models:/m-1", "models:/digits/4")):
         assert [line for line in text.splitlines() if len(line) > WIDTH and "mlflow-aifsm " not in line] == []
+
+
+@pytest.mark.parametrize(("columns", "most"), [(200, WIDTH), (80, 80), (20, NARROW)])
+def test_lines_keep_to_the_terminal_and_grow_no_longer_than_one_reads(
+    columns: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lengths = [len(line) for line in laid_out([("log", "word " * 100)], "  ", 14)]
+    assert most - len("word ") <= max(lengths) <= most
 
 
 def test_the_checklist_gives_the_line_that_fills_each_gap_and_settles_each_finding_whole() -> None:

@@ -179,6 +179,15 @@ def test_a_given_id_is_used_and_a_second_log_of_it_supersedes_the_first(digits: 
     assert (second.record.supersedes.run_id, second.record.supersedes.sha256) == (first.run_id, first.record.sha256)
 
 
+def test_a_superseded_log_says_which_one_took_its_place_and_is_not_broken_by_it(digits: Digits) -> None:
+    first, second = frozen(digits, log_id="digits-18"), frozen(digits, log_id="digits-18")
+    (older,), (newer,) = audit.read(first.run_id), audit.read(second.run_id)
+    said = [check for check in older.checks if "supersedes" in check.detail]
+    assert [(check.holds, check.detail) for check in said] == [(None, f"the log of run {second.run_id} supersedes this one")]
+    assert older.status is first.record.status
+    assert not any("supersedes" in check.detail for check in newer.checks)
+
+
 @pytest.mark.parametrize("log_id", ["a'b", "", "a b", "../x", "ö"])
 def test_an_id_that_could_not_be_searched_for_is_refused(digits: Digits, log_id: str) -> None:
     with pytest.raises(InputError, match="log id"):
