@@ -25,7 +25,8 @@ def ran(notebook: NotebookNode, folder: Path, **variables: str) -> NotebookNode:
     """``notebook`` with its outputs, run in ``folder`` with these environment variables; a cell that raises raises here."""
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_AIFSM_")}
     surroundings |= {"PYTHONPATH": str(REPOSITORY), "IPYTHONDIR": str(folder / ".ipython"), **variables}
-    client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, timeout=300)
+    waits = {"timeout": 300, "startup_timeout": 300}
+    client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, **waits)
     client.km = client.create_kernel_manager()
     client.km.kernel_spec.argv[0] = sys.executable  # whatever kernels the machine has, that of the tests
     return client.execute(env=surroundings)
