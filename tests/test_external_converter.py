@@ -42,8 +42,12 @@ class Ran:
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The example, run in an empty folder."""
     folder = tmp_path_factory.mktemp("external")
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_AIFSM_")}
-    variables |= {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "PYTHONPATH": str(REPOSITORY)}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    variables |= {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "PYTHONPATH": str(REPOSITORY),
+    }
     where = os.environ.get(CACHE, ".venv-tf")
     command = [sys.executable, str(REPOSITORY / "examples" / "external_converter.py"), "--environment", where, "--by", "A. Ito"]
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
