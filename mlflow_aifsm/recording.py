@@ -134,12 +134,13 @@ class Recording:
             self.add(captured("training.data_sets", samples.describe(), samples.digest, source="argument training"))
             self.data(samples.name, samples.digest, "training", samples.sample_digests)
 
-    def input(self, files: Sequence[FileDigest], sha256: str, model_id: str = "") -> None:
-        """Says which bytes went in; a logged model is linked as input of the run."""
+    def input(self, files: Sequence[FileDigest], sha256: str, model_id: str = "", source: str = "") -> None:
+        """Says which bytes went in, and of what; a logged model is linked as input of the run."""
         self.input_files, self.input_sha256 = tuple(files), sha256
         if model_id and model_id not in self._model_ids:
             self._model_ids.append(model_id)
-        self.add(captured("input.digest", f"sha256 {sha256}", sha256, source=self.source_uri or self.subject, short=sha256))
+        origin = source or self.source_uri or self.subject
+        self.add(captured("input.digest", f"sha256 {sha256}", sha256, source=origin, short=sha256))
 
     def data(self, name: str, sha256: str, context: str, seen: frozenset[str] = frozenset()) -> None:
         """Lists a data set as an input of the run, with what it was used for.

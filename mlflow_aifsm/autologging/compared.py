@@ -10,7 +10,6 @@ from pathlib import Path
 
 from mlflow_aifsm import identity
 from mlflow_aifsm.capture.canonical import canonical_digest
-from mlflow_aifsm.facts import captured
 from mlflow_aifsm.hooks.external import ExternalRecording
 from mlflow_aifsm.lineage import Relation, VerifiedModel
 
@@ -23,10 +22,7 @@ def take_module(log: ExternalRecording, module: object, sha256: str) -> None:
         module: The module.
         sha256: Digest of its parameters and buffers; empty where it has none that can be read.
     """
-    log.input((), sha256)
-    source = f"parameters and buffers of {type(module).__name__}"
-    if sha256:
-        log.add(captured("input.digest", f"sha256 {sha256}", sha256, source=source, short=sha256))
+    log.input((), sha256, source=f"parameters and buffers of {type(module).__name__}" if sha256 else "")
 
 
 def converted_module(log: ExternalRecording, sha256: str, *, changed: str) -> None:

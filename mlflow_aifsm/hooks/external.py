@@ -64,9 +64,8 @@ class ExternalRecording(Recording):
             InputError: If there is no such file, or the folder is empty.
         """
         files = _digests(Path(path))
-        self.input(files, sha256 := set_digest(files))
-        self.add(captured("input.digest", f"sha256 {sha256}", sha256, source=Path(path).name, short=sha256))
-        return sha256
+        self.input(files, set_digest(files), source=Path(path).name)
+        return self.input_sha256
 
     def called(self, function: str, arguments: Mapping[str, Json], shown: Mapping[str, Json], fact: str = "") -> None:
         """Records the call that did the work.
@@ -153,14 +152,14 @@ def _file(what: str | Path | Sequence[str] | Mapping[str, Any], name: str, *, mu
     return None
 
 
-def _words(command: str | Path | Sequence[str]) -> Sequence[str]:
+def _words(what: str | Path | Sequence[str]) -> Sequence[str]:
     """The words of a command; one line that no shell could read is one word."""
-    if not isinstance(command, str | Path):
-        return [str(word) for word in command]
+    if not isinstance(what, str | Path):
+        return [str(word) for word in what]
     try:
-        return shlex.split(str(command))
+        return shlex.split(str(what))
     except ValueError:
-        return [str(command)]
+        return [str(what)]
 
 
 def _said(config: Mapping[str, Any] | str | Path | None) -> Json:
